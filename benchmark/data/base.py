@@ -1,0 +1,92 @@
+"""Samples: an image, a text, and where the text's phrases are true in the image."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Bool, Float
+from PIL import Image
+
+from benchmark.errors import DataError, InvalidInput
+from benchmark.types import Registry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """Where something is, in pixels of the original image: ``[x0, y0, x1, y1)`` boxes and, if known, their exact mask."""
+
+    boxes: Float[np.ndarray, "box 4"]
+    mask: Bool[np.ndarray, "height width"] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phrase:
+    """A stretch of the text, as character offsets, and the region it speaks of."""
+
+    span: tuple[int, int]
+    region: Region
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One image-text pair with its truth; ``id`` is unique in its data set, ``cluster`` names the image."""
+
+    id: str
+    image: Image.Image | Path
+    text: str
+    cluster: str
+    phrases: tuple[Phrase, ...] = ()
+    strata: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def load_image(self) -> Image.Image:
+        """Return the decoded RGB image; an unreadable or truncated file raises ``InvalidInput``."""
+        if isinstance(self.image, Image.Image):
+            return self.image
+        return read_image(self.image)
+
+
+def read_image(path: Path | str) -> Image.Image:
+    """Decode a whole image file as RGB."""
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except FileNotFoundError:
+        raise InvalidInput(f"there is no image at {path}") from None
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InvalidInput(f"the image {path} cannot be read ({error}); is it truncated or not an image?") from error
+
+
+class DataSet(ABC):
+    """A versioned list of samples; ``data_dir`` is a local folder for sets that are not generated."""
+
+    name: ClassVar[str]
+    version: ClassVar[str]
+    summary: ClassVar[str] = ""
+    licence: ClassVar[str] = ""
+    synthetic: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        if "name" in cls.__dict__:
+            DATASETS.add(cls.name, cls)
+
+    def __init__(self, data_dir: Path | None = None) -> None:
+        self.data_dir = data_dir
+
+    @abstractmethod
+    def samples(self, view: str, limit: int | None = None) -> Sequence[Sample]:
+        """Return the first ``limit`` samples of a named view of the data (``captions``, ``phrases``, ...), in fixed order."""
+
+    def require_folder(self) -> Path:
+        if self.data_dir is None:
+            raise DataError(f"{self.name} reads a local folder: say where it is with --data-dir FOLDER")
+        if not self.data_dir.is_dir():
+            raise DataError(f"--data-dir {self.data_dir} is not a folder")
+        return self.data_dir
+
+
+DATASETS: Registry[type[DataSet]] = Registry("data set")

@@ -1,0 +1,238 @@
+"""From the scores of a store to ranked rows: one per task, model, metric and method."""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from duckdb import DuckDBPyConnection
+from jaxtyping import Float
+
+from benchmark.metrics.base import METRICS
+from benchmark.ranking.bootstrap import RESAMPLES, Bootstrap, Resampled, standings
+from benchmark.store import rows
+from benchmark.types import Better
+
+RowState = Literal["ranked", "partial", "unsupported", "excluded"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of a leaderboard. ``n`` of ``n_samples`` samples count; only complete rows have a rank.
+
+    ``n`` includes failed and degenerate samples, which count as chance. On ``n_excluded`` samples nobody can be scored.
+    ``reason`` is the most frequent one of failing or not applying, ``exclusion`` that of leaving samples out.
+    """
+
+    task: str
+    task_version: int
+    model: str
+    metric: str
+    method: str
+    method_version: int
+    better: Better
+    unit: str
+    track: str
+    state: RowState
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+    chance: float | None = None
+    n: int
+    n_samples: int
+    n_failed: int
+    n_degenerate: int
+    n_excluded: int
+    rank: int | None = None
+    rank_low: int | None = None
+    rank_high: int | None = None
+    tie_group: int | None = None
+    p_best: float | None = None
+    forwards: float | None = None
+    seconds: float | None = None
+    reason: str | None = None
+    exclusion: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which part of a store to rank; ``None`` is all of it. Tasks, models and metrics may be patterns with ``*``.
+
+    ``limit`` keeps the first samples of every task, so that runs of different sizes can be compared.
+    """
+
+    tasks: Collection[str] | None = None
+    models: Collection[str] | None = None
+    metrics: Collection[str] | None = None
+    methods: Collection[str] | None = None
+    limit: int | None = None
+
+    def condition(self) -> tuple[str, list[Any]]:
+        """Return the selection as an SQL condition on scores, and its parameters."""
+        terms, parameters = ["scores.position < ?"], [2**31 - 1 if self.limit is None else self.limit]
+        chosen = {"task": self.tasks, "encoder": self.models, "metric": self.metrics}
+        for column, patterns in chosen.items():
+            if patterns is not None:
+                terms.append("(" + " OR ".join([f"scores.{column} GLOB ?"] * len(patterns) or ["false"]) + ")")
+                parameters += patterns
+        if self.methods is not None:
+            terms.append("list_contains(?, scores.label)")
+            parameters.append(list(self.methods))
+        return " AND ".join(terms), parameters
+
+
+@dataclass(slots=True)
+class _Method:
+    """The scores of one method on one board, by sample; several seeds of one sample are averaged."""
+
+    version: int = 0
+    values: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    chances: list[float] = field(default_factory=list[float])
+    failed: set[str] = field(default_factory=set[str])
+    degenerate: set[str] = field(default_factory=set[str])
+    excluded: set[str] = field(default_factory=set[str])
+    reasons: Counter[str] = field(default_factory=Counter[str])
+    exclusions: Counter[str] = field(default_factory=Counter[str])
+    forwards: list[float] = field(default_factory=list[float])
+    seconds: list[float] = field(default_factory=list[float])
+
+    def add(self, score: dict[str, Any]) -> None:
+        sample, status = score["sample_id"], score["status"]
+        if status == "excluded":
+            self.excluded.add(sample)
+            self.exclusions[score["reason"]] += 1
+        elif status in ("failed", "unsupported"):
+            self.reasons[score["reason"]] += 1
+        if score["value"] is None:
+            return
+        self.values[sample].append(score["value"])
+        if score["chance"] is not None:
+            self.chances.append(score["chance"])
+        if status == "failed":
+            self.failed.add(sample)
+        if status == "degenerate":
+            self.degenerate.add(sample)
+        if score["seconds"] is not None:
+            self.seconds.append(score["seconds"])
+            self.forwards.append(score["image_forwards"] + score["text_forwards"])
+
+
+# Of several definitions of a task or revisions of a model the one scored last is shown, of a method the newest version.
+_SCORES = """
+WITH newest_task AS (SELECT task, arg_max(task_hash, created) AS task_hash FROM scores GROUP BY task),
+newest_model AS (SELECT task, encoder, arg_max(revision, created) AS revision FROM scores GROUP BY task, encoder),
+newest_method AS (SELECT task, encoder, label, max(method_version) AS method_version FROM scores GROUP BY task, encoder, label)
+SELECT scores.task, scores.task_version, scores.encoder, scores.metric, scores.label, scores.method_version, scores.sample_id,
+    scores.cluster, scores.status, scores.value, scores.chance, scores.reason, explanations.image_forwards,
+    explanations.text_forwards, explanations.seconds
+FROM scores
+JOIN newest_task USING (task, task_hash)
+JOIN newest_model USING (task, encoder, revision)
+JOIN newest_method ON newest_method.task = scores.task AND newest_method.encoder = scores.encoder
+    AND newest_method.label = scores.label AND newest_method.method_version = scores.method_version
+LEFT JOIN explanations USING (unit_key)
+WHERE {condition}
+ORDER BY scores.task, scores.encoder, scores.metric, scores.label, scores.position, scores.seed
+"""
+
+
+def leaderboard(connection: DuckDBPyConnection, selection: Selection | None = None, n_resamples: int = RESAMPLES) -> list[Row]:
+    """Rank everything selected: boards in order of task, model and metric, their rows best first."""
+    selection = selection or Selection()
+    condition, parameters = selection.condition()
+    boards: dict[tuple[str, int, str, str], list[dict[str, Any]]] = defaultdict(list)
+    for score in rows(connection, _SCORES.format(condition=condition), parameters):
+        boards[score["task"], score["task_version"], score["encoder"], score["metric"]].append(score)
+    return [row for key, scores in boards.items() for row in _board(*key, scores, n_resamples)]
+
+
+def _board(task: str, version: int, model: str, metric: str, scores: Iterable[dict[str, Any]], n_resamples: int) -> list[Row]:
+    methods: dict[str, _Method] = defaultdict(_Method)
+    clusters: dict[str, str] = {}
+    for score in scores:
+        method = methods[score["label"]]
+        method.version = score["method_version"]
+        method.add(score)
+        clusters[score["sample_id"]] = score["cluster"]
+    everywhere = sorted({sample for method in methods.values() for sample in method.values})
+    complete = [label for label, method in methods.items() if everywhere and len(method.values) == len(everywhere)]
+    better: Better = METRICS[metric].better if metric in METRICS else "neither"
+    resampled = _resample(methods, clusters, n_resamples)
+    ranked = {} if better == "neither" else standings({label: resampled[label] for label in complete}, better)
+    found: list[Row] = []
+    for label, method in methods.items():
+        standing, own = ranked.get(label), resampled.get(label)
+        low, high = own.interval if own else (None, None)
+        found.append(
+            Row(
+                task=task,
+                task_version=version,
+                model=model,
+                metric=metric,
+                method=label,
+                method_version=method.version,
+                better=better,
+                unit=METRICS[metric].unit if metric in METRICS else "",
+                track=METRICS[metric].track if metric in METRICS else "",
+                state=_state(method, label in complete),
+                mean=own and own.mean,
+                low=low,
+                high=high,
+                chance=_average(method.chances),
+                n=len(method.values),
+                n_samples=len(everywhere),
+                n_failed=len(method.failed),
+                n_degenerate=len(method.degenerate),
+                n_excluded=len(method.excluded),
+                rank=standing and standing.rank,
+                rank_low=standing and standing.rank_low,
+                rank_high=standing and standing.rank_high,
+                tie_group=standing and standing.tie_group,
+                p_best=standing and standing.p_best,
+                forwards=_average(method.forwards),
+                seconds=_average(method.seconds),
+                reason=_most_frequent(method.reasons),
+                exclusion=_most_frequent(method.exclusions),
+            )
+        )
+    return sorted(found, key=lambda row: (row.rank is None, row.rank or 0, -row.n, row.method))
+
+
+def _resample(methods: dict[str, _Method], clusters: dict[str, str], n_resamples: int) -> dict[str, Resampled]:
+    """Bootstrap every method on its own samples; those with the same samples meet the same resamples."""
+    same: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for label, method in methods.items():
+        if method.values:
+            same[tuple(sorted(method.values))].append(label)
+    found: dict[str, Resampled] = {}
+    for samples, labels in same.items():
+        bootstrap = _bootstrap(samples, tuple(clusters[sample] for sample in samples), n_resamples)
+        found |= bootstrap.resample({label: _values(methods[label], samples) for label in labels})
+    return found
+
+
+@lru_cache(maxsize=4)
+def _bootstrap(samples: tuple[str, ...], clusters: tuple[str, ...], n_resamples: int) -> Bootstrap:
+    return Bootstrap(samples, clusters, n_resamples)  # the metrics of one task share their samples
+
+
+def _values(method: _Method, samples: Sequence[str]) -> Float[np.ndarray, " sample"]:
+    return np.array([float(np.mean(method.values[sample])) for sample in samples])
+
+
+def _state(method: _Method, is_complete: bool) -> RowState:
+    if is_complete:
+        return "ranked"
+    if method.values:
+        return "partial"
+    return "unsupported" if method.reasons else "excluded"
+
+
+def _most_frequent(reasons: Counter[str]) -> str | None:
+    return reasons.most_common(1)[0][0] if reasons else None
+
+
+def _average(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None

@@ -1,0 +1,137 @@
+"""Ranks as estimates: a paired bootstrap over the samples that methods share, resampled by cluster (image).
+
+Resampling weights are seeded by the samples' names, and every method's sums are taken by themselves. So adding or
+removing a method never changes another's mean and interval, nor the order of two others.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from benchmark.types import Better
+
+RESAMPLES = 10_000
+LEVEL = 0.95
+BLOCK = 4_000_000
+"""Weights held in memory at once."""
+
+DIGITS = 12
+"""Means are rounded to this many decimals: floating-point sums do not carry more, and equal ones must tie."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resampled:
+    """The mean of one method's values, as they are and under every resample of the clusters."""
+
+    mean: float
+    means: Float[np.ndarray, " resample"]
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The percentile interval of the mean."""
+        return _interval(self.means)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where one method stands among others. Rank 1 is best, equal means share it; its interval holds 95 % of resampled ranks.
+
+    ``tie_group`` counts from 1, the best: a method belongs to the first group from whose best method it cannot be told
+    apart, the interval of their paired difference holding 0. ``p_best`` is the share of resamples it leads, ties split.
+    """
+
+    rank: int
+    rank_low: int
+    rank_high: int
+    tie_group: int
+    p_best: float
+
+
+class Bootstrap:
+    """Resamples of a set of samples. ``clusters`` names the image of each; samples of one image stay together."""
+
+    def __init__(self, samples: Sequence[str], clusters: Sequence[str], n_resamples: int = RESAMPLES) -> None:
+        names, self._cluster_of = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+        self._n_clusters, self._n_resamples = len(names), n_resamples
+        self._kept: Float[np.ndarray, "resample cluster"] | None = None
+        identity = "\n".join(sorted(f"{cluster}\t{sample}" for sample, cluster in zip(samples, clusters, strict=True)))
+        self._seed = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "little")
+
+    def resample(self, values: Mapping[str, Float[np.ndarray, " sample"]]) -> dict[str, Resampled]:
+        """Return every method's mean and resampled means; all methods meet the same resamples."""
+        sums = {name: np.bincount(self._cluster_of, weights=column) for name, column in values.items()}
+        sizes = np.bincount(self._cluster_of).astype(np.float64)
+        means = {name: np.empty(self._n_resamples) for name in values}
+        for rows, weights in self._weights():
+            drawn = weights @ sizes
+            for name, total in sums.items():
+                means[name][rows] = (weights @ total) / drawn
+        return {
+            name: Resampled(round(math.fsum(column) / len(column), DIGITS), means[name].round(DIGITS))
+            for name, column in values.items()
+        }
+
+    def _weights(self) -> Iterator[tuple[slice, Float[np.ndarray, "resample cluster"]]]:
+        """Yield how often each cluster is drawn, some resamples at a time; a single block is kept."""
+        if self._kept is not None:
+            yield slice(0, self._n_resamples), self._kept
+            return
+        rng = np.random.default_rng(self._seed)
+        shares = np.full(self._n_clusters, 1 / self._n_clusters)
+        step = max(1, BLOCK // self._n_clusters)
+        for start in range(0, self._n_resamples, step):
+            stop = min(start + step, self._n_resamples)
+            weights = rng.multinomial(self._n_clusters, shares, size=stop - start).astype(np.float64)
+            if len(weights) == self._n_resamples:
+                self._kept = weights
+            yield slice(start, stop), weights
+
+
+def standings(resampled: Mapping[str, Resampled], better: Better) -> dict[str, Standing]:
+    """Rank methods by their mean, best first; equal means are in order of name."""
+    sign = -1.0 if better == "lower" else 1.0
+    if not resampled:
+        return {}
+    order = sorted(resampled, key=lambda name: (-sign * resampled[name].mean, name))
+    drawn = sign * np.stack([resampled[name].means for name in order])
+    ranks = np.stack([1 + (drawn > row).sum(axis=0) for row in drawn])
+    leads = drawn == drawn.max(axis=0)
+    best = (leads / leads.sum(axis=0)).mean(axis=1)
+    groups = _tie_groups([resampled[name].means for name in order])
+    found: dict[str, Standing] = {}
+    for i, name in enumerate(order):
+        mean = resampled[name].mean
+        low, high = np.quantile(ranks[i], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="closest_observation")
+        found[name] = Standing(
+            rank=1 + sum(sign * other.mean > sign * mean for other in resampled.values()),
+            rank_low=int(low),
+            rank_high=int(high),
+            tie_group=groups[i],
+            p_best=float(best[i]),
+        )
+    return found
+
+
+def _tie_groups(means: Sequence[Float[np.ndarray, " resample"]]) -> list[int]:
+    """Group methods, given best first: whoever has no group yet and cannot be told apart from the best such joins it."""
+    groups = [0] * len(means)
+    group = 0
+    for leader, of_leader in enumerate(means):
+        if groups[leader]:
+            continue
+        group += 1
+        for i in range(leader, len(means)):
+            if not groups[i]:
+                low, high = _interval(of_leader - means[i])
+                if low <= 0 <= high:
+                    groups[i] = group
+    return groups
+
+
+def _interval(values: Float[np.ndarray, " resample"]) -> tuple[float, float]:
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)

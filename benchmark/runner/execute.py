@@ -1,0 +1,266 @@
+"""Explaining and scoring the units of one sample. Whatever goes wrong becomes rows, and the rest goes on."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from benchmark.errors import BenchmarkError, InvalidExplanation, UnsupportedEncoder
+from benchmark.explainers.base import TruthReader
+from benchmark.explanations import Explanation
+from benchmark.metrics.base import Score
+from benchmark.records import Cost, ExplanationRecord, ExplanationStatus, ScoreRecord, UnitResult
+from benchmark.runner.measure import metered
+from benchmark.runner.plan import Group, Scoring, Unit, truth_hash
+from benchmark.tasks.base import Evaluation
+
+if TYPE_CHECKING:
+    from benchmark.encoders.base import DualEncoder
+
+LOST = "WorkerLost"
+LOST_REASON = "the worker process died twice at this unit, killed from outside or out of memory"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a stranger's code raised: the class of the exception and one sentence."""
+
+    error_class: str
+    reason: str
+    unsupported: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What explaining came to: an explanation, or why there is none."""
+
+    status: ExplanationStatus
+    explanation: Explanation | None = None
+    payload: bytes | None = None
+    error_class: str | None = None
+    reason: str | None = None
+    cost: Cost = field(default_factory=Cost)
+
+
+def attempt[T](work: Callable[[], T]) -> T | Failure:
+    """Run code that may raise anything; the one place where an unforeseen exception becomes a result."""
+    try:
+        return work()
+    except Exception as error:
+        return Failure(type(error).__name__, _sentence(error), isinstance(error, UnsupportedEncoder))
+
+
+def run_group(
+    encoder: "DualEncoder",
+    group: Group,
+    started: Callable[[str], None] = lambda key: None,
+    lost: frozenset[str] = frozenset(),
+) -> Iterator[UnitResult]:
+    """Yield the result of every unit as soon as it is there; ``started`` hears a unit's key before its work begins.
+
+    Units in ``lost`` killed their process before: they are written down as failed without being tried again.
+    """
+    bench = _Bench(encoder, group)
+    for unit in group.units:
+        started(unit.key)
+        yield bench.result(unit, unit.key in lost)
+
+
+class _Bench:
+    """One sample before one encoder, with all that its units share."""
+
+    def __init__(self, encoder: "DualEncoder", group: Group) -> None:
+        self.encoder = encoder
+        self.group = group
+        self._evaluations: dict[str, Evaluation] = {}
+        self._of_view: dict[str, Evaluation] = {}
+        for view, sample in group.views.items():
+            self._of_view[view] = self._evaluations.setdefault(truth_hash(sample.phrases), Evaluation(encoder, sample))
+        self._exclusions: dict[str, str | Failure | None] = {}
+        self._chances: dict[str, Mapping[str, float]] = {}
+
+    @cached_property
+    def unusable(self) -> Failure | None:
+        """Why the encoder cannot take this image and text (an unreadable file, an empty caption), or ``None``."""
+        pair = attempt(lambda: next(iter(self._evaluations.values())).pair)
+        return pair if isinstance(pair, Failure) else None
+
+    @cached_property
+    def similarity(self) -> float | None:
+        """The encoder's own cosine of the pair, to be stored beside the one that a method says it explained."""
+        value = attempt(lambda: float(self.encoder.similarity(next(iter(self._evaluations.values())).pair)))
+        return None if isinstance(value, Failure) else _finite(value)
+
+    def result(self, unit: Unit, lost: bool) -> UnitResult:
+        """Explain a unit (unless it is stored, or no task can use it) and score it."""
+        if self.unusable is not None:
+            outcome = Outcome(status="failed", error_class=self.unusable.error_class, reason=self.unusable.reason)
+            scores = [record for scoring in unit.scorings for record in self._excluded(unit, scoring, self.unusable.reason)]
+            return self._package(unit, outcome, scores)
+        wanted = [scoring for scoring in unit.scorings if not isinstance(self._exclusion(scoring), str)]
+        outcome = self._outcome(unit, lost) if wanted or not unit.scorings else None
+        scores: list[ScoreRecord] = []
+        for scoring in unit.scorings:
+            exclusion = self._exclusion(scoring)
+            if isinstance(exclusion, str):
+                scores += self._excluded(unit, scoring, exclusion)
+            elif outcome is not None:
+                scores += self._scores(unit, scoring, outcome)
+        return self._package(unit, outcome, scores)
+
+    def _outcome(self, unit: Unit, lost: bool) -> Outcome:
+        if unit.stored is not None:
+            return _restored(unit)
+        if lost:
+            return Outcome(status="failed", error_class=LOST, reason=LOST_REASON)
+        with metered(self.encoder) as meter:
+            answer = attempt(lambda: self._explain(unit))
+        kept = answer if isinstance(answer, Failure) else attempt(lambda: _keep(answer))
+        if isinstance(kept, Failure):
+            status: ExplanationStatus = "unsupported" if kept.unsupported else "failed"
+            return Outcome(status=status, error_class=kept.error_class, reason=kept.reason, cost=meter.cost)
+        payload, explanation = kept
+        return Outcome(status="ok", explanation=explanation, payload=payload, cost=meter.cost)
+
+    def _explain(self, unit: Unit) -> Explanation:
+        """Let the method explain, and believe nothing of what it hands back."""
+        explainer, pair = unit.explainer, self._evaluation_of(unit).pair
+        reason = explainer.unsupported(self.encoder)
+        if reason:
+            raise UnsupportedEncoder(reason)
+        if isinstance(explainer, TruthReader):
+            explanation = explainer.explain_sample(self.encoder, pair, self._evaluation_of(unit).sample)
+        else:
+            explanation = explainer.explain(self.encoder, pair, np.random.default_rng(int(unit.key, 16)))
+        if not isinstance(cast(object, explanation), Explanation):
+            raise InvalidExplanation(f"{explainer.name} returned {type(explanation).__name__}, not an Explanation")
+        explanation.check(self.encoder.patch_grid, pair.n_tokens)
+        return explanation
+
+    def _evaluation_of(self, unit: Unit) -> Evaluation:
+        return self._of_view[unit.scorings[0].view] if unit.scorings else next(iter(self._of_view.values()))
+
+    def _exclusion(self, scoring: Scoring) -> str | Failure | None:
+        task = scoring.task_hash
+        if task not in self._exclusions:
+            self._exclusions[task] = attempt(lambda: scoring.protocol.excluded(self._of_view[scoring.view]))
+        return self._exclusions[task]
+
+    def _scores(self, unit: Unit, scoring: Scoring, outcome: Outcome) -> Iterator[ScoreRecord]:
+        if outcome.status == "unsupported":
+            for metric in scoring.metrics:
+                yield _score(unit, scoring, metric, status="unsupported", reason=outcome.reason)
+            return
+        explanation, evaluation = outcome.explanation, self._of_view[scoring.view]
+        if explanation is None:
+            answer: Mapping[str, Score | str] | Failure = Failure(outcome.error_class or "", outcome.reason or "")
+        else:
+            answer = attempt(lambda: scoring.protocol.score(explanation, evaluation))
+            if isinstance(answer, Failure):
+                answer = replace(answer, reason=f"scoring failed: {answer.error_class}: {answer.reason}")
+        for metric in scoring.metrics:
+            if isinstance(answer, Failure) and answer.unsupported:
+                yield _score(unit, scoring, metric, status="unsupported", reason=answer.reason)
+            elif isinstance(answer, Failure):
+                yield self._failed(unit, scoring, metric, answer.reason)
+            elif metric not in answer:
+                yield self._failed(unit, scoring, metric, f"scoring failed: the protocol gave no {metric}")
+            else:
+                yield self._scored(unit, scoring, metric, answer[metric])
+
+    def _scored(self, unit: Unit, scoring: Scoring, metric: str, score: Score | str) -> ScoreRecord:
+        if isinstance(score, str):
+            return _score(unit, scoring, metric, status="unsupported", reason=score)
+        chance = score.chance if score.chance is not None else self._chance(scoring).get(metric)
+        value, reason = _finite(float(score.value)), None
+        degenerate = score.degenerate or value is None
+        if degenerate:
+            reason = "the metric is not defined for this explanation (constant, or no positive mass); it counts as chance"
+        value = chance if value is None else value
+        flags = {name: float(flag) for name, flag in score.flags.items() if math.isfinite(flag)}
+        status = "degenerate" if degenerate else "ok"
+        return _score(unit, scoring, metric, status=status, value=value, chance=chance, reason=reason, flags=flags)
+
+    def _failed(self, unit: Unit, scoring: Scoring, metric: str, reason: str) -> ScoreRecord:
+        chance = self._chance(scoring).get(metric)
+        return _score(unit, scoring, metric, status="failed", value=chance, chance=chance, reason=reason)
+
+    def _excluded(self, unit: Unit, scoring: Scoring, reason: str) -> Iterator[ScoreRecord]:
+        for metric in scoring.metrics:
+            yield _score(unit, scoring, metric, status="excluded", reason=reason)
+
+    def _chance(self, scoring: Scoring) -> Mapping[str, float]:
+        """Return the chance values of a task for this sample; none where even that cannot be worked out."""
+        task = scoring.task_hash
+        if task not in self._chances:
+            values = attempt(lambda: scoring.protocol.chance(self._of_view[scoring.view]))
+            known: Mapping[str, float] = {} if isinstance(values, Failure) else values
+            self._chances[task] = {name: float(value) for name, value in known.items() if math.isfinite(value)}
+        return self._chances[task]
+
+    def _package(self, unit: Unit, outcome: Outcome | None, scores: list[ScoreRecord]) -> UnitResult:
+        record = None
+        if outcome is not None and not unit.is_stored:
+            explanation = outcome.explanation
+            record = ExplanationRecord(
+                unit_key=unit.key,
+                origin=unit.origin,
+                sample=self.group.record,
+                status=outcome.status,
+                error_class=outcome.error_class,
+                reason=outcome.reason,
+                payload=outcome.payload,
+                similarity=None if self.unusable is not None else self.similarity,
+                explained_similarity=_finite(explanation.similarity) if explanation is not None else None,
+                cost=outcome.cost,
+                device=str(self.encoder.device),
+            )
+        sample = self.group.record
+        return UnitResult(unit_key=unit.key, origin=unit.origin, sample=sample, explanation=record, scores=tuple(scores))
+
+
+def _keep(explanation: Explanation) -> tuple[bytes, Explanation]:
+    """Return an explanation as it is stored and as it is read back: scoring it now or later sees the same."""
+    payload = explanation.to_bytes()
+    return payload, Explanation.from_bytes(payload)
+
+
+def _restored(unit: Unit) -> Outcome:
+    """Return what a store holds of a unit; an explanation that cannot be read any more is a failure to be scored as one."""
+    stored = unit.stored
+    if stored is None or stored.status != "ok" or stored.payload is None:
+        status: ExplanationStatus = "unsupported" if stored is not None and stored.status == "unsupported" else "failed"
+        return Outcome(status=status, error_class=stored and stored.error_class, reason=stored and stored.reason)
+    payload = stored.payload
+    explanation = attempt(lambda: Explanation.from_bytes(payload))
+    if isinstance(explanation, Failure):
+        return Outcome(status="failed", error_class=explanation.error_class, reason=explanation.reason)
+    return Outcome(status="ok", explanation=explanation)
+
+
+def _score(unit: Unit, scoring: Scoring, metric: str, **fields: object) -> ScoreRecord:
+    return ScoreRecord(
+        score_key=scoring.key(unit.key, metric),
+        unit_key=unit.key,
+        task=scoring.task,
+        task_version=scoring.task_version,
+        task_hash=scoring.task_hash,
+        metric=metric,
+        position=scoring.position,
+        **fields,  # pyright: ignore[reportArgumentType]  # status, value, chance, reason and flags, as the record names them
+    )
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _sentence(error: Exception) -> str:
+    """Return the first line of an error, shortened; a deliberate error's message is kept whole."""
+    text = str(error).strip() or f"{type(error).__name__} without a message"
+    if isinstance(error, BenchmarkError):
+        return text
+    return text.splitlines()[0][:300]

@@ -1,0 +1,132 @@
+"""The loop over a plan: explain, score, store, resume."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmark.errors import InvalidInput
+from benchmark.records import UnitResult
+from benchmark.runner.encoders import EncoderSource, available_cores, is_on_cpu, use_one_thread
+from benchmark.runner.environment import describe_run
+from benchmark.runner.execute import run_group
+from benchmark.runner.interrupts import Interrupts
+from benchmark.runner.plan import Group, Known, Plan, Request, Samples, make_plan
+from benchmark.runner.progress import Progress
+from benchmark.runner.workers import WorkerPool
+from benchmark.store import StoreWriter
+
+if TYPE_CHECKING:
+    from benchmark.encoders.base import DualEncoder
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a run came to. ``n_failed`` counts failures among everything asked for, those of earlier runs included."""
+
+    n_units: int = 0
+    n_stored: int = 0
+    n_done: int = 0
+    n_failed: int = 0
+    interrupted: bool = False
+    encoders: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """One encoder's part of a run."""
+
+    source: EncoderSource
+    plan: Plan
+    on_cpu: bool
+    encoder: "DualEncoder | None"
+
+
+def run(
+    request: Request,
+    sources: Sequence[EncoderSource],
+    store: Path,
+    *,
+    workers: int | None = None,
+    retry_failed: bool = False,
+    command: str = "",
+    progress: Callable[[str, int], Progress] = Progress,
+) -> Summary:
+    """Do what is missing in ``store`` of what is asked; every finished unit is safe at once.
+
+    Encoders and data are loaded before the store is touched, so that a wrong name costs nothing. On Ctrl-C what is
+    finished is published and the summary says ``interrupted``.
+    """
+    samples = Samples(request)
+    loaded = [(source, source.load()) for source in sources]
+    with Interrupts() as interrupts, StoreWriter(store) as writer:
+        jobs = [_job(request, source, encoder, _known(writer, encoder, retry_failed), samples) for source, encoder in loaded]
+        if len(jobs) > 1:  # one encoder in memory at a time
+            jobs = [replace(job, encoder=None) for job in jobs]
+        loaded.clear()
+        summary = Summary(encoders=tuple(job.plan.encoder for job in jobs))
+        for job in jobs:
+            summary.n_units += job.plan.n_units
+            summary.n_stored += job.plan.n_units - job.plan.n_missing
+            summary.n_failed += job.plan.n_failed_before
+        if not summary.n_units:
+            raise InvalidInput("there is nothing to run: methods that read the truth run only on tasks that have one")
+        if summary.n_stored == summary.n_units:
+            return summary
+        device = ", ".join(dict.fromkeys("cpu" if job.on_cpu else "cuda" for job in jobs))
+        writer.begin(describe_run(command, device, request.seeds))
+        try:
+            for job in jobs:
+                bar = progress(job.plan.encoder, job.plan.n_missing)
+                with contextlib.closing(_results(job, workers, writer)) as results:
+                    for result in results:
+                        with interrupts.shielded():
+                            writer.add(result)
+                            summary.n_done += 1
+                            summary.n_failed += result.failed
+                            bar.count(result)
+                bar.close()
+        except KeyboardInterrupt:
+            summary.interrupted = True
+        interrupts.hold_off()
+        writer.end("interrupted" if summary.interrupted else "done")
+    return summary
+
+
+def _known(writer: StoreWriter, encoder: "DualEncoder", retry_failed: bool) -> Known:
+    return Known(*writer.known_status(encoder.name, encoder.revision or ""), retry_failed)
+
+
+def _job(request: Request, source: EncoderSource, encoder: "DualEncoder", known: Known, samples: Samples) -> _Job:
+    plan = make_plan(request, encoder, known, samples)
+    return _Job(source=source, plan=plan, on_cpu=is_on_cpu(encoder), encoder=encoder)
+
+
+def _results(job: _Job, workers: int | None, writer: StoreWriter) -> Generator[UnitResult]:
+    """Yield the results of a job, worked out here or in worker processes."""
+    groups = job.plan.groups
+    n_workers = min(workers or (available_cores() if job.on_cpu else 1), len(groups))
+    if n_workers > 1:
+        pool = WorkerPool(job.source, n_workers, job.on_cpu, lambda group: _with_stored(group, writer))
+        with contextlib.closing(pool.run(groups)) as results:
+            yield from results
+        return
+    encoder = job.encoder or job.source.load()
+    if job.on_cpu:
+        use_one_thread()
+    for group in groups:
+        units = run_group(encoder, _with_stored(group, writer))
+        while True:
+            with contextlib.redirect_stdout(sys.stderr):  # what a method prints must not mix with results
+                result = next(units, None)
+            if result is None:
+                break
+            yield result
+
+
+def _with_stored(group: Group, writer: StoreWriter) -> Group:
+    """Read the explanations of units that are only to be scored."""
+    units = (replace(unit, stored=writer.explanation(unit.key)) if unit.is_stored else unit for unit in group.units)
+    return replace(group, units=tuple(units))

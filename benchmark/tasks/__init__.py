@@ -1,0 +1,13 @@
+"""Every module of this package registers its tasks when the package is imported: a new task is one new file."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+import benchmark.data  # noqa: F401  (registers the data sets that tasks name)
+import benchmark.metrics  # noqa: F401  (registers the metrics that protocols name)
+from benchmark.tasks.base import TASKS, Task
+
+__all__ = ["TASKS", "Task"]
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

@@ -1,0 +1,5 @@
+"""Tasks on ``phantoms``."""
+
+from benchmark.tasks.families import declare
+
+TASKS = declare("phantoms")

@@ -1,0 +1,5 @@
+"""Tasks on ``scenes``."""
+
+from benchmark.tasks.families import declare
+
+TASKS = declare("scenes")

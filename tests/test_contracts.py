@@ -1,0 +1,167 @@
+"""What everything registered promises: every explainer on every encoder family."""
+
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import benchmark as xb
+from benchmark.data.base import Phrase, Region, Sample
+from benchmark.encoders import DualEncoder, Pair
+from benchmark.errors import InvalidInput, UnknownName, UnsupportedEncoder
+from benchmark.explainers import EXPLAINERS, Explainer, TruthReader
+from benchmark.explaining import explain
+from benchmark.explanations import Explanation
+from tests.small_encoders import FAMILIES, picture
+
+TEXT = "a red star"
+SMALL: dict[str, dict[str, Any]] = {"fixlip": {"budget": 2**9}, "rise": {"n_masks": 40}}
+"""Parameters that keep a method quick here; a new method needs none unless its defaults are slow."""
+GUIDE = Path(__file__).resolve().parents[1] / "docs" / "writing_an_explainer.md"
+
+
+@pytest.fixture(params=FAMILIES)
+def encoder(request) -> DualEncoder:
+    return FAMILIES[request.param]()
+
+
+@pytest.fixture
+def pair(encoder) -> Pair:
+    return encoder.pair(picture(), TEXT)
+
+
+@pytest.fixture(params=EXPLAINERS)
+def explainer(request) -> Explainer:
+    return EXPLAINERS[request.param].configure(SMALL.get(request.param, {}))
+
+
+@pytest.fixture
+def run(explainer, encoder, pair) -> Callable[..., Explanation]:
+    """Run the explainer as the runner would; what the encoder cannot serve must be refused in one sentence."""
+    reason = explainer.unsupported(encoder)
+    if reason is not None:
+        assert len(reason.split()) > 3, reason
+        assert "\n" not in reason
+        with pytest.raises(UnsupportedEncoder, match=reason.split(";")[0]):
+            explain(encoder, pair, explainer.name)
+        pytest.skip(f"refused: {reason}")
+
+    def explained(seed: int = 0) -> Explanation:
+        if isinstance(explainer, TruthReader):
+            star = Phrase(span=(2, 10), region=Region(boxes=np.array([[12.0, 8.0, 28.0, 24.0]])))
+            return explainer.explain_sample(
+                encoder, pair, Sample(id="one", image=picture(), text=TEXT, cluster="one", phrases=(star,))
+            )
+        return explainer.explain(encoder, pair, np.random.default_rng(seed))
+
+    return explained
+
+
+def fingerprint(encoder: Any) -> str:
+    """Hash every weight and buffer."""
+    digest = sha256()
+    for name, tensor in encoder.model.state_dict().items():
+        digest.update(name.encode() + tensor.detach().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def untouched(encoder: Any) -> bool:
+    """Tell whether no trace, hook or gradient is left on an encoder."""
+    modules, towers = list(encoder.model.modules()), (encoder.image, encoder.text)
+    hooks = any(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks for module in modules)
+    gradients = any(parameter.grad is not None for parameter in encoder.model.parameters())
+    return not (hooks or gradients or any(tower.traces for tower in towers))
+
+
+def test_explanation_fits_the_pair_and_is_finite(run, explainer, encoder, pair):
+    explanation = run()
+    explanation.check(encoder.patch_grid, pair.n_tokens)  # finiteness is checked when an explanation is made
+    given = {name for name in ("image", "text", "cross") if getattr(explanation, name) is not None}
+    given |= {"surrogate"} if explanation.players is not None else set()
+    assert given == set(explainer.yields)
+    assert Explanation.from_bytes(explanation.to_bytes()).to_bytes() == explanation.to_bytes()
+
+
+def test_same_seed_gives_the_same_bytes_and_a_deterministic_method_needs_none(run, explainer):
+    first = run(seed=3).to_bytes()
+    assert run(seed=3).to_bytes() == first
+    assert (run(seed=4).to_bytes() == first) == explainer.deterministic
+
+
+def test_encoder_pair_and_global_state_are_left_as_they_were(run, encoder, pair):
+    weights, pixels, ids = fingerprint(encoder), pair.pixel_values.clone(), pair.input_ids.clone()
+    numpy_state, torch_state = np.random.get_state()[1].tobytes(), torch.get_rng_state()  # noqa: NPY002  # what is looked at
+    run()
+    assert fingerprint(encoder) == weights
+    assert untouched(encoder)
+    assert torch.equal(pair.pixel_values, pixels)
+    assert not pair.pixel_values.requires_grad
+    assert torch.equal(pair.input_ids, ids)
+    assert np.random.get_state()[1].tobytes() == numpy_state  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("broken", ["image", "text"])
+def test_nothing_is_left_behind_after_an_exception(run, encoder, monkeypatch, broken):
+    before = run().to_bytes()
+
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("broken on purpose")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(encoder.image if broken == "image" else encoder.text, "project", fail)
+        try:
+            run()
+        except RuntimeError as error:
+            assert "on purpose" in str(error)  # noqa: PT017  # controls never reach the tower and do not raise
+        assert untouched(encoder)
+        assert torch.is_grad_enabled()
+    assert run().to_bytes() == before
+
+
+def test_what_a_method_declares_is_there(explainer):
+    assert explainer.name in EXPLAINERS
+    assert type(explainer).version >= 1
+    assert set(explainer.yields) <= {"image", "text", "cross", "surrogate"}
+    assert explainer.yields
+    assert type(explainer).__doc__
+    assert explainer.baseline or (explainer.paper and explainer.bibtex and explainer.published)
+
+
+def test_unknown_method_and_parameter_are_answered_with_what_is_known():
+    encoder = FAMILIES["huggingface-clip"]()
+    pair = encoder.pair(picture(), TEXT)
+    with pytest.raises(UnknownName, match="Did you mean 'grad_eclip'"):
+        explain(encoder, pair, "grad_eklip")
+    with pytest.raises(InvalidInput, match="rise has no parameter 'masks'"):
+        explain(encoder, pair, "rise", masks=3)
+
+
+def test_public_name_stays_the_function():
+    assert callable(xb.explain)
+    assert xb.explain is explain is xb.explain
+
+
+def test_the_guides_examples_run(monkeypatch):
+    blocks = [block.split("```")[0] for block in GUIDE.read_text().split("```python\n")[1:]]
+    assert len(blocks) == 2
+    monkeypatch.setattr(EXPLAINERS, "_items", dict(EXPLAINERS))  # what the guide registers is gone after this test
+    space: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, str(GUIDE), "exec"), space)
+    encoder = FAMILIES["open_clip"]()
+    pair = encoder.pair(picture(), TEXT)
+    surrogate = explain(encoder, pair, "coalition_means", n_coalitions=64)
+    assert surrogate.players is not None
+    explanation = explain(encoder, pair, "last_attention")
+    assert explanation.image is not None
+    assert (explanation.image > 0).all()
+    assert untouched(encoder)
+    siglip = FAMILIES["huggingface-siglip"]()
+    with pytest.raises(UnsupportedEncoder, match="class token"):
+        explain(siglip, siglip.pair(picture(), TEXT), "last_attention")
