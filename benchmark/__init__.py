@@ -1,4 +1,4 @@
-"""XLIP-Bench: how far can an explanation of an image-text dual encoder be trusted?
+"""XLIP-Bench measures how far explanations of image-text dual encoders can be trusted.
 
 >>> import benchmark as xb
 >>> encoder = xb.load_encoder("embedded")  # doctest: +SKIP
@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from benchmark.runner.evaluate import evaluate
 
 __version__ = "0.1.0"
-__all__ = ["DualEncoder", "Explanation", "Pair", "Players", "SimilarityGame", "evaluate", "explain", "load_encoder", "wrap_encoder"]
+__all__ = [
+    "DualEncoder",
+    "Explanation",
+    "Pair",
+    "Players",
+    "SimilarityGame",
+    "evaluate",
+    "explain",
+    "load_encoder",
+    "wrap_encoder",
+]
 
 _HOMES = {
     "DualEncoder": "benchmark.encoders",

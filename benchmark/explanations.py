@@ -1,5 +1,6 @@
 """The common form of an explanation: frozen arrays in one layout, on disk and as ``shapiq.InteractionValues``."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -38,6 +39,13 @@ class Players:
     def first_order(self, p: float = 0.5) -> Float[np.ndarray, " player"]:
         """Fold pairs into their players, ``main[i] + p * sum_j pairs[i, j]`` (exact for the p-Banzhaf index)."""
         return self.main if self.pairs is None else self.main + p * self.pairs.sum(axis=1)
+
+
+def _plain(value: Any) -> Any:
+    """Return a NumPy scalar or array as plain numbers, for JSON."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise InvalidExplanation(f"notes hold numbers, texts, lists and mappings; {type(value).__name__} is none of them")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,18 +151,16 @@ class Explanation:
 
     def to_bytes(self) -> bytes:
         """Return a compressed ``.npz`` of the arrays with index, similarity and notes as JSON inside."""
-        import json
-
         buffer = BytesIO()
-        meta = json.dumps({"index": self.index, "similarity": self.similarity, "notes": dict(self.notes)}, sort_keys=True)
+        meta = json.dumps(
+            {"index": self.index, "similarity": self.similarity, "notes": dict(self.notes)}, sort_keys=True, default=_plain
+        )
         np.savez_compressed(buffer, allow_pickle=False, meta=np.array(meta), **self.arrays())
         return buffer.getvalue()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Explanation":
         """Read what ``to_bytes`` wrote; nothing pickled is ever loaded."""
-        import json
-
         try:
             with np.load(BytesIO(data), allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}

@@ -82,13 +82,13 @@ class Footnotes:
             yield f"{number}. {sentence}"
 
 
-def verdict(explainer: Explainer, encoder: "DualEncoder", notes: Footnotes) -> str:
-    """Return works, adapted or refused, with the number of the sentence that says why."""
+def verdict(explainer: Explainer, encoder: "DualEncoder", notes: Footnotes, served: str = "works") -> str:
+    """Return ``served``, or adapted or refused with the number of the sentence that says why."""
     if reason := explainer.unsupported(encoder):
         return f"refused{notes.mark(reason)}"
     if stand_in := explainer.adapted(encoder):
         return f"adapted{notes.mark(stand_in)}"
-    return "works"
+    return served
 
 
 def kinds() -> list[type[Explainer]]:
@@ -116,8 +116,10 @@ def _table(found: Mapping[str, "DualEncoder"]) -> Iterator[str]:
 
 
 def _row(kind: type[Explainer], explainer: Explainer, inside: str, found: Mapping[str, "DualEncoder"], notes: Footnotes) -> str:
+    served = "extension" if inside else "works"
     cells = [f"`{kind.name}{inside}`", _words(kind.yields)]
-    return f"| {' | '.join([*cells, *(verdict(explainer, encoder, notes) for encoder in found.values())])} |"
+    cells += [verdict(explainer, encoder, notes, served) for encoder in found.values()]
+    return f"| {' | '.join(cells)} |"
 
 
 def _paragraphs() -> Iterator[str]:

@@ -75,9 +75,9 @@ class SampleRecord:
 class Cost:
     """What one explanation took: counted by the harness, never reported by the method."""
 
-    image_forwards: int = 0
-    text_forwards: int = 0
-    backwards: int = 0
+    image_forwards: float = 0.0
+    text_forwards: float = 0.0
+    backwards: float = 0.0
     seconds: float = 0.0
     peak_mb: float | None = None
 

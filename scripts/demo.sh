@@ -5,7 +5,7 @@ set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 . scripts/environment.sh
 
-methods=random,uniform,centre,edge,oracle,occlusion,rise,grad_eclip,fixlip
+methods=random,uniform,centre,edge,raw_attention,oracle,occlusion,rise,grad_eclip,grad_eclip[heads=model],fixlip
 status=0
 .venv/bin/benchmark run --model embedded --method "$methods" --task 'scenes-*,phantoms-*' --tier smoke "$@" || status=$?
 if [ "$status" -gt 1 ]; then # 1: some units failed, and the table says which

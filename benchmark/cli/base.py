@@ -17,9 +17,13 @@ INTERRUPTED = 130
 class Mistake(click.ClickException):
     """A deliberate error of the package: one message, no traceback."""
 
-    def __init__(self, error: BenchmarkError) -> None:
-        super().__init__(str(error))
-        self.exit_code = 1 if isinstance(error, StoreFull) else 2
+    exit_code = 2
+
+
+class Misfortune(click.ClickException):
+    """Nobody's mistake (a full disk): some units are not done."""
+
+    exit_code = 1
 
 
 COMMANDS = {
@@ -60,7 +64,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except BenchmarkError as error:
-            raise Mistake(error) from error
+            raise (Misfortune if isinstance(error, StoreFull) else Mistake)(str(error)) from error
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(INTERRUPTED)

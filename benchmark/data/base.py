@@ -77,6 +77,11 @@ class DataSet(ABC):
     def __init__(self, data_dir: Path | None = None) -> None:
         self.data_dir = data_dir
 
+    @property
+    def revision(self) -> str:
+        """The version, with a hash of the content where a local folder gives it: part of the key of every result."""
+        return self.version
+
     @abstractmethod
     def samples(self, view: str, limit: int | None = None) -> Sequence[Sample]:
         """Return the first ``limit`` samples of a named view of the data (``captions``, ``phrases``, ...), in fixed order."""

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import Literal, get_args, overload
@@ -98,6 +99,17 @@ class Coco(DataSet):
     def annotations(self) -> Annotations:
         """What the files say, after checking."""
         return read_annotations(self.files)
+
+    @property
+    def revision(self) -> str:
+        """The version and a hash of the annotation files; photographs are taken to be those that they describe."""
+        return f"{self.version}+{self._digest}"
+
+    @cached_property
+    def _digest(self) -> str:
+        files = self.files
+        paths = (files.captions, files.instances, files.phrases)
+        return sha256(b"".join(sha256(path.read_bytes()).digest() for path in paths if path is not None)).hexdigest()[:12]
 
     @property
     def problems(self) -> Sequence[str]:

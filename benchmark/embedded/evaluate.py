@@ -39,7 +39,8 @@ class Gate:
     kinds: dict[str, Rate]
     gated: list[str]
     mean_of_gated: float
-    deletion: Rate
+    deletion: Rate  # patches set to the normalised zero
+    dropping: Rate  # patches left out of the sequence
     similarity: dict[str, float]  # mean cosine of a phrase with its image, whole and in parts
     phrase_auc: float
     occlusion: dict[str, float]
@@ -48,7 +49,8 @@ class Gate:
     @property
     def passed(self) -> bool:
         rates = [self.kinds[kind]["rate"] for kind in self.gated]
-        return self.mean_of_gated >= MEAN_FLOOR and min(rates) >= KIND_FLOOR and self.deletion["rate"] >= DELETION_FLOOR
+        deleted = min(self.deletion["rate"], self.dropping["rate"])
+        return self.mean_of_gated >= MEAN_FLOOR and min(rates) >= KIND_FLOOR and deleted >= DELETION_FLOOR
 
 
 def rate_of(outcomes: Bool[np.ndarray, " pair"]) -> Rate:
@@ -84,6 +86,16 @@ class Embedder:
                 values = zero_patches(values, torch.from_numpy(keep[start : start + _BATCH]))
             results.append(embed_images(self.model, values).numpy())
         return np.concatenate(results)
+
+    @torch.inference_mode()
+    def kept_patches(self, pixels: np.ndarray, keep: Bool[np.ndarray, "image patch"]) -> Float[np.ndarray, "image dim"]:
+        """From the patches in ``keep`` alone; images that keep the same number go together."""
+        values, counts = normalise(torch.from_numpy(pixels)), keep.sum(1)
+        results = np.empty((len(pixels), self.model.config.projection_dim), dtype=np.float32)
+        for count in np.unique(counts):
+            rows = np.flatnonzero(counts == count)
+            results[rows] = embed_images(self.model, values[rows], torch.from_numpy(keep[rows])).numpy()
+        return results
 
 
 def _diagonal(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
@@ -139,13 +151,14 @@ def phrase_batches(data: GeneratedSet, pairs: int) -> Iterator[PhraseBatch]:
         yield PhraseBatch(pixels=rendered.pixels, things=things, statements=statements, covered=covered)
 
 
-def deletion(data: GeneratedSet, embedder: Embedder, pairs: int) -> tuple[Rate, dict[str, float]]:
+def deletion(data: GeneratedSet, embedder: Embedder, pairs: int) -> tuple[Rate, Rate, dict[str, float]]:
     """How often deleting the patches that the object touches beats deleting as many others, and mean similarities.
 
-    Objects that touch more than half of the patches are left out: there are not as many others.
+    Twice: with patches set to the normalised zero, and with patches left out of the sequence; the similarities are of the
+    first. Objects that touch more than half of the patches are left out: there are not as many others.
     """
     rng = np.random.default_rng(0)
-    levels = []
+    levels, dropped = [], []
     for batch in phrase_batches(data, pairs):
         own = batch.covered > 0
         n_own = own.sum(1)
@@ -153,11 +166,14 @@ def deletion(data: GeneratedSet, embedder: Embedder, pairs: int) -> tuple[Rate, 
         texts = embedder.texts(batch.statements)
         views = (np.ones_like(own), ~own, ~others, own, np.zeros_like(own))
         level = np.stack([_diagonal(embedder.images(batch.pixels, view), texts) for view in views], 1)
-        levels.append(level[(n_own > 0) & (n_own <= N_PATCHES // 2)])
+        fair = (n_own > 0) & (n_own <= N_PATCHES // 2)
+        levels.append(level[fair])
+        own_out, others_out = (_diagonal(embedder.kept_patches(batch.pixels, view), texts) for view in (~own, ~others))
+        dropped.append((own_out < others_out)[fair])
     levels = np.concatenate(levels)
     names = ("whole", "object_deleted", "others_deleted", "object_only", "nothing")
     means = {name: round(float(mean), 4) for name, mean in zip(names, levels.mean(0), strict=True)}
-    return rate_of(levels[:, 1] < levels[:, 2]), means
+    return rate_of(levels[:, 1] < levels[:, 2]), rate_of(np.concatenate(dropped)), means
 
 
 def phrase_auc(data: GeneratedSet, embedder: Embedder, pairs: int) -> float:
@@ -200,13 +216,14 @@ def evaluate(model: CLIPModel, data: GeneratedSet, pairs: int) -> Gate:
     """All figures of one set."""
     embedder = Embedder(model)
     kinds, by_value = caption_preferences(data, embedder, pairs)
-    deleted, similarity = deletion(data, embedder, pairs)
+    deleted, dropped, similarity = deletion(data, embedder, pairs)
     gated = [name for name, rests in zip(data.attribute_names, data.gated, strict=True) if rests]
     return Gate(
         kinds=kinds,
         gated=gated,
         mean_of_gated=round(float(np.mean([kinds[kind]["rate"] for kind in gated])), 4),
         deletion=deleted,
+        dropping=dropped,
         similarity=similarity,
         phrase_auc=phrase_auc(data, embedder, pairs),
         occlusion=occlusion(data, embedder, min(pairs, _N_OCCLUDED)),

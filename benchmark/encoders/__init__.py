@@ -14,7 +14,8 @@ from urllib.request import getproxies
 import torch
 from safetensors import SafetensorError
 
-from benchmark.encoders.base import DualEncoder, Pair
+from benchmark.encoders.base import DualEncoder, Pair, Tokens
+from benchmark.encoders.custom import CustomEncoder
 from benchmark.encoders.geometry import Geometry
 from benchmark.encoders.tower import AttentionPool, Block, Site, State, Tower
 from benchmark.errors import BenchmarkError, InvalidInput, UnknownName
@@ -22,11 +23,13 @@ from benchmark.errors import BenchmarkError, InvalidInput, UnknownName
 __all__ = [
     "AttentionPool",
     "Block",
+    "CustomEncoder",
     "DualEncoder",
     "Geometry",
     "Pair",
     "Site",
     "State",
+    "Tokens",
     "Tower",
     "load_encoder",
     "wrap_encoder",
@@ -43,6 +46,7 @@ KNOWN = {
     "open_clip:ViT-B-32/laion2b_s34b_b79k": "OpenCLIP ViT-B/32 (LAION-2B)",
     "open_clip:ViT-B-16/laion2b_s34b_b88k": "OpenCLIP ViT-B/16 (LAION-2B)",
     "flaviagiammarino/pubmed-clip-vit-base-patch32": "PubMedCLIP ViT-B/32 (Hugging Face)",
+    "open_clip:hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224": "BiomedCLIP (open_clip, timm and BERT)",
 }
 
 SETTINGS = {
@@ -122,7 +126,7 @@ def _load_huggingface(source: str, device: torch.device, revision: str | None, *
     from benchmark.encoders.huggingface import wrap
 
     try:
-        with _hub():
+        with _hub(local=Path(source).is_dir()):
             config = AutoConfig.from_pretrained(source, revision=revision)
             pinned = getattr(config, "_commit_hash", None) or revision
             model = AutoModel.from_pretrained(source, revision=pinned, dtype=torch.float32)
@@ -156,7 +160,7 @@ def _load_open_clip(specification: str, device: torch.device, shown: str) -> Dua
         quick_gelu = bool(open_clip.get_pretrained_cfg(architecture, tag).get("quick_gelu")) if tag else False
         revision = tag or "random-weights-0"
     try:
-        with _hub(), torch.random.fork_rng(devices=[]):
+        with _hub(local=tag is None and not specification.startswith("hf-hub:")), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # without a tag the weights are random; at least they are always the same
             model, _, processor = open_clip.create_model_and_transforms(
                 architecture, pretrained=tag or None, device=device, force_quick_gelu=quick_gelu
@@ -172,20 +176,32 @@ def _first_line(error: Exception) -> str:
 
 
 @contextmanager
-def _hub() -> Generator[None]:
-    """Read the hub's cache alone while its name does not resolve; huggingface_hub would retry for half a minute first."""
-    from huggingface_hub import constants
+def _hub(*, local: bool) -> Generator[None]:
+    """Load quietly, from files alone if they are local or the hub's name does not resolve.
 
-    known = constants.HF_HUB_OFFLINE
-    try:
-        if not getproxies().get("https"):
-            socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443)
-    except OSError:
-        constants.HF_HUB_OFFLINE = True
+    huggingface_hub would retry for half a minute before it gave up on a hub out of reach.
+    """
+    from huggingface_hub import constants
+    from transformers.utils import logging
+
+    known, bars = constants.HF_HUB_OFFLINE, logging.is_progress_bar_enabled()
+    constants.HF_HUB_OFFLINE = known or local or not _resolves(constants.ENDPOINT)
+    if local:
+        logging.disable_progress_bar()
     try:
         yield
     finally:
         constants.HF_HUB_OFFLINE = known
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _resolves(address: str) -> bool:
+    """Tell whether the name of a web address can be looked up, or a proxy would look it up."""
+    try:
+        return bool(getproxies().get("https")) or bool(socket.getaddrinfo(urlsplit(address).hostname, 443))
+    except OSError:
+        return False
 
 
 def _fingerprint(folder: Path) -> str:

@@ -93,6 +93,7 @@ class DualEncoder(ABC):
         self.patch_grid = patch_grid
         self.logit_scale, self.logit_bias = logit_scale, logit_bias
         self.device = torch.device(device)
+        self.batch_size: int | None = None  # of games; None fits the memory
         self.costs = Costs()
         for tower in (image, text):
             if tower is not None:

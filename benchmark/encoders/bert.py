@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import torch
+from jaxtyping import Bool, Float, Int
 from open_clip.hf_model import ClsLastHiddenStatePooler, ClsPooler, HFTextEncoder
 from torch import Tensor, nn
 from transformers import BertModel
 
+from benchmark.encoders.open_clip import OpenClipEncoder
 from benchmark.encoders.tower import Block, Tower
 from benchmark.errors import UnsupportedEncoder
 
@@ -56,3 +59,38 @@ def _block(layer: Any) -> Block:
         out=after.dense,
         join=join,
     )
+
+
+class OpenClipBertEncoder(OpenClipEncoder):
+    """An open_clip model whose text tower is a BERT (BiomedCLIP): class token first, separator last, padding masked."""
+
+    family = "open_clip-bert"
+
+    def _text_tower(self) -> Tower:
+        return text_tower(self.text_model)
+
+    @property
+    def context_length(self) -> int:
+        """The tokenizer's length (256 for BiomedCLIP), which may be shorter than what BERT has positions for."""
+        return int(getattr(self.tokenizer, "context_length", None) or self.text_model.context_length)
+
+    def text_tokens(self, input_ids: Tensor) -> Float[Tensor, "text position dim"]:
+        return self.text_model.transformer.embeddings.word_embeddings(input_ids)
+
+    def attended(self, input_ids: Tensor) -> Bool[Tensor, "text position"]:
+        return input_ids != self.text_model.config.pad_token_id
+
+    def read_positions(self, input_ids: Tensor) -> Int[Tensor, " text"]:
+        return torch.zeros(len(input_ids), dtype=torch.long, device=input_ids.device)
+
+    def content_positions(self, input_ids: Tensor) -> tuple[int, ...]:
+        return tuple(range(1, int(self.attended(input_ids[None]).sum()) - 1))
+
+    def library_text_embeddings(self, input_ids: Tensor) -> Float[Tensor, "text dim"]:
+        return self.model.encode_text(input_ids)
+
+    def probe_ids(self) -> Int[Tensor, "1 position"]:
+        config = self.text_model.config
+        ids = torch.full((1, min(self.context_length, 32)), config.pad_token_id)
+        ids[0, :6] = torch.arange(6) + config.vocab_size // 2
+        return ids

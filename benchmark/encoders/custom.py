@@ -81,5 +81,7 @@ class CustomEncoder(DualEncoder):
 
     def _own(self, side: int) -> Embed:
         if self._check is None:
-            raise InvalidInput(f"{self.name} was made without its own forward passes; pass check=(image, text) to compare with them")
+            raise InvalidInput(
+                f"{self.name} was made without its own forward passes; pass check=(image, text) to compare with them"
+            )
         return self._check[side]

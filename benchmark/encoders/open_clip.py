@@ -1,4 +1,4 @@
-"""open_clip's native towers (VisionTransformer, text transformer), described as towers."""
+"""open_clip's native towers described as towers; those of timm and BERT inside it have their own files."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision import transforms
 
+from benchmark.encoders import timm
 from benchmark.encoders.base import DualEncoder, Tokens
 from benchmark.encoders.geometry import Geometry
 from benchmark.encoders.huggingface import attention_slices, plain
@@ -78,35 +79,36 @@ def image_tower(visual: VisionTransformer) -> Tower:
 
 
 class OpenClipEncoder(DualEncoder):
-    """Both of open_clip's native towers; ``CLIP`` keeps the text tower flat, ``CustomTextCLIP`` under ``text``."""
+    """An open_clip model with its native text tower; ``CLIP`` keeps it flat, ``CustomTextCLIP`` under ``text``."""
 
     family = "open_clip"
 
     def __init__(self, model: Any, processor: Any, tokenizer: Any, *, name: str, revision: str | None) -> None:
         self.model, self.processor, self.tokenizer = model.eval(), processor, tokenizer
         self.text_model: Any = getattr(model, "text", model)
-        visual = model.visual
-        if not isinstance(visual, VisionTransformer):
-            image = None
-            grid = self._black_box_grid(visual)
-        else:
-            image = image_tower(visual)
-            grid = tuple(int(n) for n in visual.grid_size)
         super().__init__(
             name,
-            image=image,
+            image=self._image_tower(),
             text=self._text_tower(),
-            patch_grid=(grid[0], grid[1]),
+            patch_grid=self._grid(),
             logit_scale=float(model.logit_scale.detach().exp()),
             logit_bias=float(model.logit_bias.detach()) if getattr(model, "logit_bias", None) is not None else 0.0,
             revision=revision,
             device=model.logit_scale.device,
         )
 
-    @staticmethod
-    def _black_box_grid(visual: Any) -> tuple[int, int]:
-        """Return the grid of a timm tower's patches, or one of 32-pixel cells, the stride of a ResNet."""
-        patches: Any = getattr(getattr(visual, "trunk", None), "patch_embed", None)
+    def _image_tower(self) -> Tower | None:
+        visual = self.model.visual
+        if isinstance(visual, VisionTransformer):
+            return image_tower(visual)
+        return timm.image_tower(visual) if timm.is_vision_transformer(visual) else None
+
+    def _grid(self) -> tuple[int, int]:
+        """Return the grid of patches, or one of 32-pixel cells, the stride of a ResNet."""
+        visual = self.model.visual
+        patches: Any = (
+            visual if isinstance(visual, VisionTransformer) else getattr(getattr(visual, "trunk", None), "patch_embed", None)
+        )
         if hasattr(patches, "grid_size"):
             return int(patches.grid_size[0]), int(patches.grid_size[1])
         height, width = _sides(visual)
@@ -165,11 +167,12 @@ class OpenClipEncoder(DualEncoder):
         return self.model.encode_text(input_ids)
 
     def image_tokens(self, pixel_values: Tensor) -> Float[Tensor, "image patch dim"]:
-        convolution = self.model.visual.conv1
-        expected = self.frame_size
+        visual, expected = self.model.visual, self.frame_size
         if tuple(pixel_values.shape[-2:]) != expected:
             raise InvalidInput(f"{self.name} takes {expected[0]} x {expected[1]} images; got {tuple(pixel_values.shape[-2:])}")
-        return convolution(pixel_values.to(convolution.weight.dtype)).flatten(2).transpose(1, 2)
+        if timm.is_vision_transformer(visual):
+            return visual.trunk.patch_embed(pixel_values)
+        return visual.conv1(pixel_values.to(visual.conv1.weight.dtype)).flatten(2).transpose(1, 2)
 
     def text_tokens(self, input_ids: Tensor) -> Float[Tensor, "text position dim"]:
         if input_ids.shape[1] > self.context_length:
@@ -247,11 +250,18 @@ class OpenClipEncoder(DualEncoder):
 
     def _patch_size(self, frame: tuple[int, int]) -> int:
         """Return the side of a patch; leftover pixels of the frame belong to none."""
-        if self.has_tower("image"):
-            return int(self.model.visual.patch_size[0])
+        visual = self.model.visual
+        if isinstance(visual, VisionTransformer):
+            return int(visual.patch_size[0])
+        if timm.is_vision_transformer(visual):
+            return int(visual.trunk.patch_embed.patch_size[0])
         return frame[1] // self.patch_grid[0]
 
 
 def wrap(model: Any, processor: Any = None, tokenizer: Any = None, *, name: str, revision: str | None = None) -> DualEncoder:
     """Describe an open_clip dual encoder that is already in memory."""
+    from benchmark.encoders import bert
+
+    if bert.is_bert(getattr(model, "text", None)):
+        return bert.OpenClipBertEncoder(model, processor, tokenizer, name=name, revision=revision)
     return OpenClipEncoder(model, processor, tokenizer, name=name, revision=revision)

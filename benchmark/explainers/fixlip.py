@@ -107,6 +107,7 @@ class Fixlip(Explainer, name="fixlip", version=1):
     """
 
     yields: ClassVar[tuple[Yields, ...]] = ("image", "text", "cross", "surrogate")
+    deterministic: ClassVar[bool] = False
     paper: ClassVar[str] = (
         "Explaining Similarity in Vision-Language Encoders with Weighted Banzhaf Interactions, arXiv 2508.05430"
     )
@@ -309,7 +310,7 @@ class Fixlip(Explainer, name="fixlip", version=1):
         share = max(5, ceil(self.clique * n_tokens / (n_patches + n_tokens)))
         return min(n_tokens, share, self.clique - 1)
 
-    def _strongest(self, main: Float[np.ndarray, " player"], n_patches: int, n_tokens: int) -> Int[np.ndarray, " player"]:
+    def _strongest(self, main: Float[np.ndarray, " player"], n_patches: int, n_tokens: int) -> Int[np.ndarray, " chosen"]:
         """Return the players of largest absolute first-order effect, in ascending order; ties go to the first."""
         n_chosen = self._clique_tokens(n_patches, n_tokens)
         patches = np.argsort(-np.abs(main[:n_patches]), kind="stable")[: self.clique - n_chosen]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from benchmark.encoders.base import DualEncoder, Pair
     from benchmark.explainers.fixlip import FactorisedGame
 
-type Arguments = Mapping[str, Any]
+type Arguments = dict[str, Any]
 PAIRED: Arguments = {"pairing_trick": True}
 
 ESTIMATORS: Registry[tuple[str, Arguments]] = Registry("Shapley estimator")

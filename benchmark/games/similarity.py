@@ -113,8 +113,8 @@ class SimilarityGame(Game):
         self.n_patches, self.n_tokens = encoder.n_patches, pair.n_tokens
         with torch.no_grad():
             image, text = IMAGE_REMOVALS[removal](encoder, pair), TEXT_REMOVALS[text_removal](encoder, pair)
-        self._images = Cache(image, encoder.device, batch_size or self._fitting_batch("image"))
-        self._texts = Cache(text, encoder.device, batch_size or self._fitting_batch("text"))
+        self._images = Cache(image, encoder.device, batch_size or encoder.batch_size or self._fitting_batch("image"))
+        self._texts = Cache(text, encoder.device, batch_size or encoder.batch_size or self._fitting_batch("text"))
         super().__init__(n_players=self.n_patches + self.n_tokens, normalize=False)
 
     def _fitting_batch(self, side: str) -> int:

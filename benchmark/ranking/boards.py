@@ -71,7 +71,8 @@ class Selection:
 
     def condition(self) -> tuple[str, list[Any]]:
         """Return the selection as an SQL condition on scores, and its parameters."""
-        terms, parameters = ["scores.position < ?"], [2**31 - 1 if self.limit is None else self.limit]
+        parameters: list[Any] = [2**31 - 1 if self.limit is None else self.limit]
+        terms = ["scores.position < ?"]
         chosen = {"task": self.tasks, "encoder": self.models, "metric": self.metrics}
         for column, patterns in chosen.items():
             if patterns is not None:

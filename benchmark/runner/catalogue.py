@@ -5,6 +5,7 @@ import dataclasses
 import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from importlib import import_module
 from typing import Any
 
 from benchmark.errors import InvalidInput, UnknownName
@@ -17,10 +18,8 @@ _METHOD = re.compile(r"(?P<name>[^\[\]=,\s]+)(?:\[(?P<parameters>[^\[\]]*)\])?")
 
 def register() -> None:
     """Import everything that registers itself: data sets, metrics, tasks and explainers."""
-    import benchmark.data
-    import benchmark.explainers
-    import benchmark.metrics
-    import benchmark.tasks  # noqa: F401  # imported for what it registers
+    for package in ("data", "metrics", "tasks", "explainers"):
+        import_module(f"benchmark.{package}")
 
 
 def methods(text: str) -> list[Explainer]:

@@ -24,7 +24,7 @@ class EncoderSource:
 
         encoder = encoders.load_encoder(self.name, device=self.device, revision=self.revision)
         if self.batch_size is not None:
-            setattr(encoder, "batch_size", self.batch_size)  # noqa: B010  # read by the similarity game where it is set
+            encoder.batch_size = self.batch_size
         return encoder
 
 

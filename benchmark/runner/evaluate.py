@@ -54,7 +54,7 @@ def evaluate(
 
     protocols = protocols_for(metrics)
     named = [item for item in methods if isinstance(item, str)]
-    explainers = [*(read_methods(named) if named else []), *(item for item in methods if not isinstance(item, str))]
+    explainers = [*(read_methods(",".join(named)) if named else []), *(item for item in methods if not isinstance(item, str))]
     rows: list[dict[str, Any]] = []
     for sample in samples:
         group = _group(encoder, sample, explainers, protocols, set(metrics), seed)

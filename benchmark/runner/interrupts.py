@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
@@ -29,7 +29,7 @@ class Interrupts:
             signal.signal(number, handler)
 
     @contextmanager
-    def shielded(self) -> Iterator[None]:
+    def shielded(self) -> Generator[None]:
         """Put a signal off until the block is left."""
         self._shields += 1
         try:

@@ -3,7 +3,7 @@
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,21 +25,21 @@ class Meter:
 
 
 @contextmanager
-def metered(encoder: "DualEncoder") -> Iterator[Meter]:
+def metered(encoder: "DualEncoder") -> Generator[Meter]:
     """Measure the work done in a ``with`` block, whether or not it succeeds.
 
     ``peak_mb`` is the most memory held above what was held at the start, on the encoder's device.
     """
     meter = Meter()
     memory = _DeviceMemory(encoder) if _is_cuda(encoder) else _ProcessMemory()
-    before = [int(getattr(encoder.costs, name)) for name in _COUNTS]
+    before = [getattr(encoder.costs, name) for name in _COUNTS]
     began = time.perf_counter()
     try:
         yield meter
     finally:
         peak = memory.peak()  # waits for the device, so it is read before the clock
         seconds = time.perf_counter() - began
-        counts = {name: int(getattr(encoder.costs, name)) - start for name, start in zip(_COUNTS, before, strict=True)}
+        counts = {name: round(getattr(encoder.costs, name) - start, 3) for name, start in zip(_COUNTS, before, strict=True)}
         meter.cost = Cost(**counts, seconds=seconds, peak_mb=peak)
 
 

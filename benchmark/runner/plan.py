@@ -165,7 +165,7 @@ class Samples:
         yield from enumerate(self._views[task.data, task.view][:limit])
 
     def version(self, task: Task) -> str:
-        return str(self._data[task.data].version)
+        return str(self._data[task.data].revision)
 
 
 def make_plan(request: Request, encoder: "DualEncoder", known: Known, samples: Samples | None = None) -> Plan:

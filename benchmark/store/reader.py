@@ -1,6 +1,6 @@
 """Reading a store: read-only, never in a writer's way, and never waiting for one."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from benchmark.store.paths import StoreFiles
 
 
 @contextmanager
-def open_store(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def open_store(path: Path) -> Generator[duckdb.DuckDBPyConnection]:
     """Open the published store read-only for a while.
 
     The file is replaced whole by the writer and never changed, so a reader keeps the state that it opened; open it

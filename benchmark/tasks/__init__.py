@@ -3,7 +3,7 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-import benchmark.data  # noqa: F401  (registers the data sets that tasks name)
+import benchmark.data
 import benchmark.metrics  # noqa: F401  (registers the metrics that protocols name)
 from benchmark.tasks.base import TASKS, Task
 

@@ -34,7 +34,9 @@ class Evaluation:
     def pair(self) -> "Pair":
         return self.encoder.pair(self.sample.load_image(), self.sample.text)
 
-    def game(self, removal: str = "mask_pixels", text_removal: str = "attention_mask", value: str = "cosine") -> "SimilarityGame":
+    def game(
+        self, removal: str = "mask_pixels", text_removal: str = "attention_mask", value: str = "cosine"
+    ) -> "SimilarityGame":
         """Return the scoring game of these operators; its embeddings are cached across methods."""
         from benchmark.games.similarity import SimilarityGame
 

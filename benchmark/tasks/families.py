@@ -5,7 +5,7 @@ from benchmark.tasks.protocols import InteractionFaithfulness, Localisation, Per
 
 
 def declare(data: str, version: int = 1, grounding: str = "captions") -> tuple[Task, ...]:
-    """Register ``<data>-pointing``, ``-grounding``, ``-insertion`` and ``-interactions``; ``grounding`` names that task's view."""
+    """Register ``<data>-pointing``, ``-grounding`` (on its own view), ``-insertion`` and ``-interactions``."""
     return (
         Task(
             id=f"{data}-pointing",

@@ -23,12 +23,13 @@ LOCALISATION: dict[str, Callable[[Heat, Heat], Score]] = {
     "average_precision": localisation.average_precision,
 }
 JOINT: tuple[Variant, ...] = ("joint", "joint_greedy")
+ONE_PATCH = 1.0 - 1e-9  # patches, up to round-off
 CURVES = ("insertion", "deletion", "area")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Localisation(Protocol):
-    """Is the map where the phrase's object is? Scored on the patch grid with soft coverage; phrases of a text are averaged.
+    """How far the map is where the phrase's object is, on the patch grid with soft coverage; a text's phrases are averaged.
 
     ``read="image"`` takes the image map: the text is the phrase itself. ``read="span"`` sums the patch-token scores over
     the phrase's tokens in a longer caption; a method without them is scored on its one image map for every phrase
@@ -57,6 +58,8 @@ class Localisation(Protocol):
     def score(self, explanation: Explanation, evaluation: Evaluation) -> dict[str, Score | str]:
         if explanation.image is None and explanation.cross is None:
             return dict.fromkeys(self.metrics, "this explanation has no map over the image")
+        if reason := self.excluded(evaluation):
+            return dict.fromkeys(self.metrics, reason)
         phrases = self._usable(evaluation)
         heats = [self._heat(explanation, evaluation, phrase) for phrase, _ in phrases]
         blind = float(self.read == "span" and explanation.cross is None)
@@ -67,7 +70,9 @@ class Localisation(Protocol):
 
     def chance(self, evaluation: Evaluation) -> dict[str, float]:
         covers = [cover for _, cover in self._usable(evaluation)]
-        return {name: float(np.mean([metric(np.ones_like(c), c).value for c in covers])) for name, metric in LOCALISATION.items()}
+        return {
+            name: float(np.mean([metric(np.ones_like(c), c).value for c in covers])) for name, metric in LOCALISATION.items()
+        }
 
     def _usable(self, evaluation: Evaluation) -> list[tuple[Phrase, Heat]]:
         key = (type(self).__name__, self.read, self.min_visible, self.max_area)
@@ -82,7 +87,7 @@ class Localisation(Protocol):
                 continue
             cover = pair.coverage(phrase.region)
             visible = pair.geometry.visible_fraction(phrase.region) if pair.geometry is not None else 1.0
-            if visible >= self.min_visible and cover.sum() >= 1.0 and cover.mean() <= self.max_area:
+            if visible >= self.min_visible and cover.sum() >= ONE_PATCH and cover.mean() <= self.max_area:
                 yield phrase, cover
 
     def _heat(self, explanation: Explanation, evaluation: Evaluation, phrase: Phrase) -> Heat:
@@ -138,7 +143,9 @@ class Perturbation(Protocol):
         mif, lif = sets.curves(self._values(variant, sets.coalitions, evaluation))
         return perturbation.curve_scores(mif, lif, variant=variant, chance=chance, flags=flags)
 
-    def _sets(self, variant: Variant, explanation: Explanation, rng: np.random.Generator) -> tuple[KeepSets | None, dict[str, float]]:
+    def _sets(
+        self, variant: Variant, explanation: Explanation, rng: np.random.Generator
+    ) -> tuple[KeepSets | None, dict[str, float]]:
         image = None if explanation.image is None else explanation.image.ravel()
         if variant == "image" or variant == "text":
             scores = image if variant == "image" else explanation.text
@@ -183,7 +190,7 @@ class Perturbation(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class InteractionFaithfulness(Protocol):
-    """Does the explanation, read as a surrogate, predict coalitions it has not seen?
+    """How well the explanation, read as a surrogate, predicts coalitions it has not seen.
 
     ``n_coalitions`` distinct joint coalitions keep every player with probability ``p``; they depend on the sample alone, so
     all methods meet the same ones. First-order explanations predict the sum of the kept scores; where the two sides share

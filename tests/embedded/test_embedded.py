@@ -89,8 +89,9 @@ def test_true_captions_are_preferred_and_deleting_the_object_matters(model, data
     embedder = Embedder(model)
     kinds, _ = caption_preferences(data, embedder, 60)
     assert np.mean([kinds[name]["rate"] for name in data.attribute_names[:3]]) > 0.8
-    deleted, similarity = deletion(data, embedder, 60)
+    deleted, dropped, similarity = deletion(data, embedder, 60)
     assert deleted["rate"] > 0.88
+    assert dropped["rate"] > 0.88
     assert similarity["whole"] > similarity["object_deleted"] + 0.05
 
 

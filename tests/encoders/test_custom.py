@@ -52,7 +52,9 @@ def mira_clip(folder):
     def tokenize(text):
         ids = [2, *text.encode()[:30], 3]
         overflow = max(len(text.encode()) - 30, 0)
-        return Tokens(ids=ids + [0] * (32 - len(ids)), positions=tuple(range(1, len(ids) - 1)), pieces=tuple(text[:30]), overflow=overflow)
+        return Tokens(
+            ids=ids + [0] * (32 - len(ids)), positions=tuple(range(1, len(ids) - 1)), pieces=tuple(text[:30]), overflow=overflow
+        )
 
     def preprocess(image):
         square = ImageOps.pad(image, (80, 80), method=Image.Resampling.BICUBIC, color="black")
@@ -83,6 +85,13 @@ def test_a_custom_encoder_gives_its_authors_embeddings(mira, shared):
     ids = torch.tensor(recorded["token_ids"])
     assert np.allclose(mira.embed_texts(ids).numpy(), recorded["text_embeddings"], atol=1e-5)
     assert [mira.tokenize(text).ids for text in recorded["texts"]] == recorded["token_ids"]
+
+
+def test_a_custom_encoder_sees_what_its_authors_saw(mira, shared):
+    recorded = json.loads((shared / "data" / "mira_clip" / "reference_outputs.json").read_text())
+    for case in recorded["images"][:4]:
+        photo = Image.open(shared / "data" / "coco_cc" / "images" / case["file_name"]).convert("RGB").crop(case["crop_xyxy"])
+        assert np.allclose(mira.embed_images(mira.preprocess(photo)[0])[0].numpy(), case["embedding"], atol=2e-5)
 
 
 @pytest.mark.parametrize("method", ["fixlip", "grad_eclip", "exclip", "rise", "transformer_mm", "clip_surgery"])
