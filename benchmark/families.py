@@ -53,11 +53,32 @@ def open_clip_native() -> Any:
     return CLIP(16, vision, CLIPTextCfg(context_length=12, vocab_size=64, width=32, heads=2, layers=2))
 
 
+def open_clip_biomedclip(image_size: int = 24, vocab_size: int = 64, context: int = 12, layers: int = 2) -> Any:
+    """Return BiomedCLIP's architecture in open_clip: timm's vision transformer with a class token, and a BERT."""
+    from open_clip.hf_model import HFTextEncoder
+    from open_clip.model import CLIPTextCfg, CLIPVisionCfg, CustomTextCLIP
+    from open_clip.timm_model import TimmModel
+    from timm.models.vision_transformer import VisionTransformer
+    from transformers import BertConfig
+
+    small = CLIPVisionCfg(layers=1, width=8, head_width=8, patch_size=8, image_size=image_size)
+    model: Any = CustomTextCLIP(16, small, CLIPTextCfg(width=8, heads=1, layers=1))
+    visual = TimmModel("vit_tiny_patch16_224", 16, image_size=image_size, pool="", proj="linear")
+    visual.trunk = VisionTransformer(img_size=image_size, patch_size=8, embed_dim=32, depth=layers, num_heads=2, num_classes=0)
+    visual.head = torch.nn.Sequential(torch.nn.Linear(32, 16, bias=False))
+    sizes = {"vocab_size": vocab_size, "max_position_embeddings": context, "num_hidden_layers": layers}
+    bert: Any = BertConfig.from_dict(TOWER | sizes)
+    model.visual = visual
+    model.text = HFTextEncoder("", 16, config=bert, pooler_type="cls_last_hidden_state_pooler", proj_type="mlp")
+    return model
+
+
 FAMILIES: Mapping[str, Callable[[], Any]] = {
     "Hugging Face CLIP": huggingface_clip,
     "SigLIP": huggingface_siglip,
     "SigLIP 2": lambda: huggingface_siglip(pad=0, end=1),
     "open_clip": open_clip_native,
+    "open_clip with timm and BERT": open_clip_biomedclip,
 }
 
 
@@ -83,11 +104,11 @@ class Footnotes:
 
 
 def verdict(explainer: Explainer, encoder: "DualEncoder", notes: Footnotes, served: str = "works") -> str:
-    """Return ``served``, or adapted or refused with the number of the sentence that says why."""
+    """Return ``served``, adapted or refused, with the number of the sentence that says what stands in, or why."""
     if reason := explainer.unsupported(encoder):
         return f"refused{notes.mark(reason)}"
     if stand_in := explainer.adapted(encoder):
-        return f"adapted{notes.mark(stand_in)}"
+        return f"{'adapted' if served == 'works' else served}{notes.mark(stand_in)}"
     return served
 
 

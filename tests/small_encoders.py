@@ -3,7 +3,7 @@
 The builders are cached: an encoder is shared by all tests of a process, so none may change it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -23,28 +23,35 @@ MEAN, STD = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)
 N_WORDS = len(WORDS) + 5  # with padding, unknown, mask, begin, end
 
 
-def word_tokenizer(*, begin: bool) -> "PreTrainedTokenizerFast":
-    """One token per word: 0 pads, the largest id ends the text, and with ``begin`` the one below it begins it."""
+def one_token_per_word(
+    vocabulary: Sequence[str], specials: Sequence[str], *, begin: bool, context: int
+) -> "PreTrainedTokenizerFast":
+    """Lower-case, split punctuation off; ``specials`` pad, stand for the unknown and for a mask, begin and end."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    vocabulary = {word: i for i, word in enumerate(["<pad>", "<unk>", "<mask>", *WORDS, "<bos>", "<eos>"])}
-    core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    ids, (pad, unknown, mask, first, last) = {word: i for i, word in enumerate(vocabulary)}, specials
+    core = Tokenizer(models.WordLevel(ids, unk_token=unknown))
     core.normalizer = normalizers.Lowercase()
-    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    core.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()])
     core.post_processor = processors.TemplateProcessing(
-        single="<bos> $A <eos>" if begin else "$A <eos>",
-        special_tokens=[("<bos>", vocabulary["<bos>"]), ("<eos>", vocabulary["<eos>"])],
+        single=f"{first} $A {last}" if begin else f"$A {last}", special_tokens=[(first, ids[first]), (last, ids[last])]
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
-        model_max_length=CONTEXT,
-        pad_token="<pad>",
-        unk_token="<unk>",
-        mask_token="<mask>",
-        bos_token="<bos>",
-        eos_token="<eos>",
+        model_max_length=context,
+        pad_token=pad,
+        unk_token=unknown,
+        mask_token=mask,
+        bos_token=first,
+        eos_token=last,
     )
+
+
+def word_tokenizer(*, begin: bool) -> "PreTrainedTokenizerFast":
+    """One token per word: 0 pads, the largest id ends the text, and with ``begin`` the one below it begins it."""
+    pad, unknown, mask, first, last = specials = "<pad>", "<unk>", "<mask>", "<bos>", "<eos>"
+    return one_token_per_word([pad, unknown, mask, *WORDS, first, last], specials, begin=begin, context=CONTEXT)
 
 
 class OpenClipTokenizer:
@@ -100,10 +107,23 @@ def open_clip_encoder() -> DualEncoder:
     return wrap_encoder(model, transform, OpenClipTokenizer(), name="small-open-clip")
 
 
+@cache
+def biomedclip_encoder() -> DualEncoder:
+    """BiomedCLIP's architecture, timm's vision transformer and a BERT: 4 x 4 patches, two class tokens, padding masked."""
+    import open_clip
+
+    from benchmark.families import open_clip_biomedclip
+
+    model = _random(lambda: open_clip_biomedclip(SIDE, N_WORDS, CONTEXT, layers=3))
+    transform = open_clip.image_transform(SIDE, is_train=False, mean=MEAN, std=STD)
+    return wrap_encoder(model, transform, OpenClipTokenizer(), name="small-biomedclip")
+
+
 FAMILIES: dict[str, Callable[[], DualEncoder]] = {
     "huggingface-clip": huggingface_clip_encoder,
     "huggingface-siglip": siglip_encoder,
     "open_clip": open_clip_encoder,
+    "open_clip-bert": biomedclip_encoder,
 }
 
 

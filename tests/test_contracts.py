@@ -1,6 +1,8 @@
 """What everything registered promises: every explainer on every encoder family."""
 
 from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,16 +13,19 @@ import torch
 
 import benchmark as xb
 from benchmark.data.base import Phrase, Region, Sample
-from benchmark.encoders import DualEncoder, Pair
+from benchmark.encoders import DualEncoder, Pair, wrap_encoder
 from benchmark.errors import InvalidInput, UnknownName, UnsupportedEncoder
 from benchmark.explainers import EXPLAINERS, Explainer, TruthReader
+from benchmark.explainers.passes import PassExplainer
 from benchmark.explaining import explain
 from benchmark.explanations import Explanation
 from tests.small_encoders import FAMILIES, picture
 
 TEXT = "a red star"
-SMALL: dict[str, dict[str, Any]] = {"fixlip": {"budget": 2**9}, "rise": {"n_masks": 40}}
+SMALL: dict[str, dict[str, Any]] = {"fixlip": {"image_budget": 128, "text_budget": 7}, "rise": {"n_masks": 40}}
 """Parameters that keep a method quick here; a new method needs none unless its defaults are slow."""
+STEADY: dict[str, dict[str, Any]] = {"legrad": {"correction": False}}
+"""Parameters without which rounding alone moves a result: a map that is cut at a threshold jumps."""
 GUIDE = Path(__file__).resolve().parents[1] / "docs" / "writing_an_explainer.md"
 
 
@@ -122,6 +127,86 @@ def test_nothing_is_left_behind_after_an_exception(run, encoder, monkeypatch, br
         assert untouched(encoder)
         assert torch.is_grad_enabled()
     assert run().to_bytes() == before
+
+
+def test_pairs_in_one_list_are_explained_as_alone(explainer, encoder):
+    if isinstance(explainer, TruthReader) or explainer.unsupported(encoder):
+        pytest.skip("refused, or run on samples alone")
+    texts = (TEXT, "the blue circle on the left", "star", "a red star and square")
+    pairs = [encoder.pair(picture(i % 3), text) for i, text in enumerate(texts)]
+    shorter = pairs[2].input_ids[:, :6] if encoder.text.causal else pairs[2].input_ids
+    pairs.append(encoder.pair_from_tensors(pairs[2].pixel_values, shorter))
+    together = explainer.explain_pairs(encoder, pairs, [np.random.default_rng(i) for i in range(len(pairs))])
+    assert untouched(encoder)
+    for i, (pair, found) in enumerate(zip(pairs, together, strict=True)):
+        alone = explainer.explain(encoder, pair, np.random.default_rng(i))
+        assert found.arrays().keys() == alone.arrays().keys()
+        scale = max(np.abs(array).max() for array in alone.arrays().values())
+        for name, array in alone.arrays().items():
+            assert np.abs(found.arrays()[name] - array).max() <= 1e-5 * scale, name
+        assert (found.similarity is None) == (alone.similarity is None)
+        assert (found.similarity or 0.0) == pytest.approx(alone.similarity or 0.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("method", [name for name, kind in EXPLAINERS.items() if issubclass(kind, PassExplainer)])
+def test_a_list_of_pairs_shares_passes(method, encoder, monkeypatch):
+    explainer, runs = EXPLAINERS[method].configure({}), []
+    if reason := explainer.unsupported(encoder):
+        pytest.skip(f"refused: {reason}")
+    pairs = [encoder.pair(picture(seed), TEXT) for seed in range(3)]
+    for tower in (encoder.image, encoder.text):
+        monkeypatch.setattr(tower, "embed", lambda *inputs, embed=tower.embed: runs.append(1) or embed(*inputs))
+    explainer.explain_pairs(encoder, pairs[:1], [np.random.default_rng(0)])
+    alone = len(runs)
+    explainer.explain_pairs(encoder, pairs, [np.random.default_rng(0)] * 3)
+    assert len(runs) == 2 * alone > 0
+
+
+def test_a_list_of_pairs_gives_a_list_in_its_order(encoder):
+    pairs = [encoder.pair(picture(seed), TEXT) for seed in (0, 1)]
+    found = explain(encoder, pairs, "raw_attention")
+    assert isinstance(found, list)
+    for pair, one in zip(pairs, found, strict=True):
+        np.testing.assert_allclose(one.image, explain(encoder, pair, "raw_attention").image, rtol=1e-5)
+    assert explain(encoder, [], "raw_attention") == []
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bfloat16", "float16"])
+def test_half_precision_is_close_to_single(explainer, encoder, dtype):
+    if isinstance(explainer, TruthReader) or explainer.unsupported(encoder):
+        pytest.skip("refused, or run on samples alone")
+    half, parameters = in_half(encoder, dtype), SMALL.get(explainer.name, {}) | STEADY.get(explainer.name, {})
+    for seed, text in ((0, "the blue circle on the left"), (3, "a red star and square")):
+        pair = encoder.pair(picture(seed), text)
+        single, rough = (explain(one, pair, explainer.name, **parameters) for one in (encoder, half))
+        for name in ("image", "text", "cross"):
+            wanted, found = getattr(single, name), getattr(rough, name)
+            if wanted is not None and np.ptp(wanted) > 0:
+                assert np.corrcoef(wanted.ravel(), found.ravel())[0, 1] > 0.95, name
+            elif wanted is not None:
+                np.testing.assert_allclose(found, wanted, atol=0.02, err_msg=name)
+
+
+def in_half(encoder: Any, dtype: torch.dtype) -> DualEncoder:
+    """Return an encoder's copy with its weights in half precision, checked as any other."""
+    return wrap_encoder(deepcopy(encoder.model).to(dtype), encoder.processor, encoder.tokenizer, name=f"{encoder.name}-{dtype}")
+
+
+def test_a_second_caption_costs_fixlip_no_image_forward_and_changes_nothing(encoder):
+    explainer = EXPLAINERS["fixlip"].configure(SMALL["fixlip"])
+    first, second = (encoder.pair(picture(7), text) for text in (TEXT, "the blue circle on the left"))
+    explainer.explain(encoder, first, np.random.default_rng(0))
+    before = encoder.costs.copy()
+    cached = explainer.explain(encoder, second, np.random.default_rng(1))
+    spent = encoder.costs - before
+    assert spent.image_forwards == 0
+    assert spent.text_forwards > 0
+    fresh = wrap_encoder(encoder.model, encoder.processor, encoder.tokenizer, name="fresh")
+    again = explainer.explain(fresh, fresh.pair(picture(7), "the blue circle on the left"), np.random.default_rng(1))
+    assert fresh.costs.image_forwards > 100
+    assert again.to_bytes() == cached.to_bytes()
+    other = replace(explainer, image_seed=1).explain(encoder, second, np.random.default_rng(1))
+    assert (other.image != cached.image).any()
 
 
 def test_what_a_method_declares_is_there(explainer):

@@ -91,7 +91,7 @@ class Embedder:
     def kept_patches(self, pixels: np.ndarray, keep: Bool[np.ndarray, "image patch"]) -> Float[np.ndarray, "image dim"]:
         """From the patches in ``keep`` alone; images that keep the same number go together."""
         values, counts = normalise(torch.from_numpy(pixels)), keep.sum(1)
-        results = np.empty((len(pixels), self.model.config.projection_dim), dtype=np.float32)
+        results = np.empty((len(pixels), self.model.visual_projection.out_features), dtype=np.float32)
         for count in np.unique(counts):
             rows = np.flatnonzero(counts == count)
             results[rows] = embed_images(self.model, values[rows], torch.from_numpy(keep[rows])).numpy()

@@ -160,7 +160,7 @@ def _load_open_clip(specification: str, device: torch.device, shown: str) -> Dua
         quick_gelu = bool(open_clip.get_pretrained_cfg(architecture, tag).get("quick_gelu")) if tag else False
         revision = tag or "random-weights-0"
     try:
-        with _hub(local=tag is None and not specification.startswith("hf-hub:")), torch.random.fork_rng(devices=[]):
+        with _hub(local=not tag and not specification.startswith("hf-hub:")), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # without a tag the weights are random; at least they are always the same
             model, _, processor = open_clip.create_model_and_transforms(
                 architecture, pretrained=tag or None, device=device, force_quick_gelu=quick_gelu

@@ -154,11 +154,16 @@ class OpenClipEncoder(DualEncoder):
         return ids
 
     @property
+    def dtype(self) -> torch.dtype:
+        """The type of the image tower's weights, in which it takes pixels."""
+        return next(self.model.visual.parameters()).dtype
+
+    @property
     def context_length(self) -> int:
         return int(self.text_model.context_length)
 
     def library_image_embeddings(self, pixel_values: Tensor) -> Float[Tensor, "image dim"]:
-        return self.model.encode_image(pixel_values)
+        return self.model.encode_image(pixel_values.to(self.dtype))
 
     def library_text_embeddings(self, input_ids: Tensor) -> Float[Tensor, "text dim"]:
         missing = self.context_length - input_ids.shape[1]
@@ -170,9 +175,10 @@ class OpenClipEncoder(DualEncoder):
         visual, expected = self.model.visual, self.frame_size
         if tuple(pixel_values.shape[-2:]) != expected:
             raise InvalidInput(f"{self.name} takes {expected[0]} x {expected[1]} images; got {tuple(pixel_values.shape[-2:])}")
+        pixel_values = pixel_values.to(self.dtype)
         if timm.is_vision_transformer(visual):
             return visual.trunk.patch_embed(pixel_values)
-        return visual.conv1(pixel_values.to(visual.conv1.weight.dtype)).flatten(2).transpose(1, 2)
+        return visual.conv1(pixel_values).flatten(2).transpose(1, 2)
 
     def text_tokens(self, input_ids: Tensor) -> Float[Tensor, "text position dim"]:
         if input_ids.shape[1] > self.context_length:
@@ -250,8 +256,8 @@ class OpenClipEncoder(DualEncoder):
 
     def _patch_size(self, frame: tuple[int, int]) -> int:
         """Return the side of a patch; leftover pixels of the frame belong to none."""
-        visual = self.model.visual
-        if isinstance(visual, VisionTransformer):
+        visual: Any = self.model.visual
+        if type(visual) is VisionTransformer:
             return int(visual.patch_size[0])
         if timm.is_vision_transformer(visual):
             return int(visual.trunk.patch_embed.patch_size[0])

@@ -56,19 +56,18 @@ def image_tower(visual: Any) -> Tower:
 def _block(layer: nn.Module) -> Block:
     if type(layer) is not TimmBlock:
         raise UnsupportedEncoder(f"timm's {type(layer).__name__} is not described here; only its plain Block is")
-    attention: Any = layer.attn
+    part: Any = layer
+    attention: Any = part.attn
     plain = (attention.q_norm, attention.k_norm, attention.norm)
     if type(attention) is not Attention or attention.gate is not None or not all(isinstance(n, nn.Identity) for n in plain):
         raise UnsupportedEncoder("timm attention with query-key norm, inner norm or a gate is not described here")
     query, key, value = _thirds(attention.qkv)
 
     def join(hidden: Tensor, attended: Tensor) -> Tensor:
-        hidden = hidden + layer.ls1(attended)
-        return hidden + layer.ls2(layer.mlp(layer.norm2(hidden)))
+        hidden = hidden + part.ls1(attended)
+        return hidden + part.ls2(part.mlp(part.norm2(hidden)))
 
-    return Block(
-        heads=attention.num_heads, before=layer.norm1, query=query, key=key, value=value, out=attention.proj, join=join
-    )
+    return Block(heads=attention.num_heads, before=part.norm1, query=query, key=key, value=value, out=attention.proj, join=join)
 
 
 def _attention_pool(head: Any) -> AttentionPool:
@@ -85,12 +84,12 @@ def _attention_pool(head: Any) -> AttentionPool:
     )
 
 
-def _thirds(fused: nn.Linear) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+def _thirds(fused: Any) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
     query, key, value = _parts(fused, 3)
     return query, key, value
 
 
-def _parts(fused: nn.Linear, n: int) -> list[Callable[[Tensor], Tensor]]:
+def _parts(fused: Any, n: int) -> list[Callable[[Tensor], Tensor]]:
     """Return the maps that a fused linear layer holds one after another."""
     width = fused.out_features // n
 

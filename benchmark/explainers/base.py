@@ -2,7 +2,7 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -72,6 +72,12 @@ class Explainer(ABC):
     @abstractmethod
     def explain(self, encoder: "DualEncoder", pair: "Pair", rng: np.random.Generator) -> Explanation:
         """Explain one pair."""
+
+    def explain_pairs(
+        self, encoder: "DualEncoder", pairs: Sequence["Pair"], rngs: Sequence[np.random.Generator]
+    ) -> list[Explanation]:
+        """Explain several pairs, each with its own generator; the results are those of ``explain`` (up to rounding)."""
+        return [self.explain(encoder, pair, rng) for pair, rng in zip(pairs, rngs, strict=True)]
 
 
 class TruthReader(Explainer):

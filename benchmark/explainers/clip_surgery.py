@@ -4,20 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from benchmark.errors import InvalidInput
-from benchmark.explainers.base import Explainer
 from benchmark.explainers.integrated_gradients import padding_id
+from benchmark.explainers.passes import Batch, PassExplainer
 from benchmark.explainers.reading import POOLED_BY, patches, unreadable
 from benchmark.explanations import Explanation
 
 if TYPE_CHECKING:
-    from benchmark.encoders.base import DualEncoder, Pair
+    from benchmark.encoders.base import DualEncoder
 
 SCENE_TEMPLATES = (
     "there is a {} in the scene.",
@@ -29,7 +28,7 @@ SCENE_TEMPLATES = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipSurgery(Explainer, name="clip_surgery", version=1):
+class ClipSurgery(PassExplainer, name="clip_surgery", version=1):
     """Signed map of how much more each patch resembles the text than it resembles other texts, or the empty one.
 
     ``texts`` are the other texts of the multi-text form; without any, the empty text is subtracted. ``blocks`` counts the
@@ -84,17 +83,19 @@ class ClipSurgery(Explainer, name="clip_surgery", version=1):
         return None
 
     @torch.no_grad()
-    def explain(self, encoder: "DualEncoder", pair: "Pair", rng: np.random.Generator) -> Explanation:
-        del rng
-        tokens, pooled = self.surgery_tokens(encoder, pair.pixel_values)
-        texts = [self._text_embedding(encoder, pair)]
+    def explain_batch(self, encoder: "DualEncoder", batch: Batch) -> list[Explanation]:
+        tokens, pooled = self.surgery_tokens(encoder, batch.pixel_values)
+        texts = self._text_embeddings(encoder, batch)
         if self.texts:
-            texts += [self._embed(encoder, text) for text in self.texts]
-            similarity = feature_surgery(tokens, pooled, torch.cat(texts), self.norm)[..., 0]
+            others = torch.cat([self._embed(encoder, text) for text in self.texts])
+            rows = [
+                feature_surgery(token[None], own[None], torch.cat([text[None], others]), self.norm)[..., 0]
+                for token, own, text in zip(tokens, pooled, texts, strict=True)
+            ]
+            similarity = torch.cat(rows)
         else:
-            texts.append(self._empty_embedding(encoder, pair))
-            similarity = difference_to_empty(tokens, torch.cat(texts), self.norm)
-        return Explanation(image=patches(encoder, similarity)[0])
+            similarity = difference_to_empty(tokens, texts, self._empty_embeddings(encoder, batch), self.norm)
+        return [Explanation(image=maps) for maps in patches(encoder, similarity)]
 
     def surgery_tokens(
         self, encoder: "DualEncoder", pixel_values: Float[Tensor, "pair 3 height width"]
@@ -117,10 +118,10 @@ class ClipSurgery(Explainer, name="clip_surgery", version=1):
             tokens = torch.cat([embedding[:, None], tokens[:, 1:]], dim=1)
         return tokens, embedding
 
-    def _text_embedding(self, encoder: "DualEncoder", pair: "Pair") -> Float[Tensor, "1 dim"]:
+    def _text_embeddings(self, encoder: "DualEncoder", batch: Batch) -> Float[Tensor, "pair dim"]:
         if self.templates == "none":
-            return encoder.embed_texts(pair.input_ids)
-        return self._embed(encoder, pair.text)
+            return encoder.embed_texts(batch.input_ids)
+        return torch.cat([self._embed(encoder, pair.text) for pair in batch.pairs])
 
     def _embed(self, encoder: "DualEncoder", text: str) -> Float[Tensor, "1 dim"]:
         """Return the unit embedding of a text, or of the mean over its prompts."""
@@ -128,15 +129,16 @@ class ClipSurgery(Explainer, name="clip_surgery", version=1):
         ids = torch.tensor([encoder.tokenize(prompt).ids for prompt in prompts], device=encoder.device)
         return F.normalize(encoder.embed_texts(ids).mean(dim=0, keepdim=True), dim=-1)
 
-    def _empty_embedding(self, encoder: "DualEncoder", pair: "Pair") -> Float[Tensor, "1 dim"]:
-        """Return the embedding of the pair's text without its content tokens, or of the prompts around nothing."""
+    def _empty_embeddings(self, encoder: "DualEncoder", batch: Batch) -> Float[Tensor, "#pair dim"]:
+        """Return the embedding of each pair's text without its content tokens, or of the prompts around nothing."""
         if self.templates == "imagenet":
             return self._embed(encoder, "")
-        content = set(pair.token_positions)
-        ids = pair.input_ids[0].tolist()
-        left = [token for position, token in enumerate(ids) if position not in content]
-        padding = [padding_id(encoder)] * len(content)
-        return encoder.embed_texts(torch.tensor([left + padding], device=encoder.device))
+        rows: list[list[int]] = []
+        for pair in batch.pairs:
+            content, ids = set(pair.token_positions), pair.input_ids[0].tolist()
+            left = [token for position, token in enumerate(ids) if position not in content]
+            rows.append(left + [padding_id(encoder)] * len(content))
+        return encoder.embed_texts(torch.tensor(rows, device=encoder.device))
 
 
 def imagenet_templates() -> Sequence[str]:
@@ -168,10 +170,13 @@ def feature_surgery(
 
 
 def difference_to_empty(
-    tokens: Float[Tensor, "pair position dim"], texts: Float[Tensor, "2 dim"], norm: Literal["channel", "token"]
+    tokens: Float[Tensor, "pair position dim"],
+    texts: Float[Tensor, "pair dim"],
+    empty: Float[Tensor, "#pair dim"],
+    norm: Literal["channel", "token"],
 ) -> Float[Tensor, "pair position"]:
-    """Return each token's product with the text less the empty text, both of unit length."""
-    return _normalise(tokens, norm) @ (texts[0] - texts[1])
+    """Return each token's product with its text less the empty text, both of unit length."""
+    return torch.einsum("bpd,bd->bp", _normalise(tokens, norm), texts - empty)
 
 
 def _normalise(

@@ -95,6 +95,14 @@ class ExClip(Explainer, name="exclip", version=1):
                 return f"exCLIP was asked to start at {side} block {layer}; this tower has blocks 0 to {depth - 1}"
         return None
 
+    def adapted(self, encoder: "DualEncoder") -> str | None:
+        if encoder.text.causal:
+            return None
+        reference = "the reference text has padding for content, keeps special tokens and is masked like the input"
+        if encoder.image.pooling == "attention":
+            return f"{reference}; the interpolated rest of the image tower ends in its attention pool"
+        return reference
+
     def explain(self, encoder: "DualEncoder", pair: "Pair", rng: np.random.Generator) -> Explanation:
         del rng
         found = self.attribute(encoder, pair)

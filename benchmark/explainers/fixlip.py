@@ -7,6 +7,7 @@ which is what the Shapley kernel needs.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from math import ceil
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
@@ -15,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 
 from benchmark.errors import InvalidInput
 from benchmark.explainers.base import Explainer, Yields
+from benchmark.explainers.image_sides import ImageSide, ImageSides, image_digest
 from benchmark.explanations import Explanation, Players
 from benchmark.games.boosting import fit_trees, leaf_interactions
 from benchmark.games.regression import (
@@ -43,6 +45,7 @@ CHOICES: dict[str, tuple[object, ...]] = {
 }
 MARGIN = 1.25  # coalitions per coefficient from which ``auto`` trusts a fit; at one it interpolates its own noise
 PROXY_BUDGET = 2**14  # values that the trees are fitted to by default; a larger design is better solved by ``cross``
+IMAGE_SIDES = ImageSides()  # kept between pairs: a second caption of an image encodes no image coalition
 LARGEST = 6000  # coefficients of one side up to which ``auto`` fits its pairs; the system takes 300 MB there
 
 
@@ -104,6 +107,10 @@ class Fixlip(Explainer, name="fixlip", version=1):
 
     ``estimator="proxyshap"`` fits ``n_trees`` boosted trees to the values of a product design, without weights, and reads
     the interactions of ``index="banzhaf"`` from them exactly, for any ``p``; it needs the ``boost`` extra.
+
+    The image coalitions of a product design follow from the image's pixels and ``image_seed``, not from the pair's
+    generator, so that all captions of an image share them; one caption after another encodes them once. How much they
+    alone move a result shows over several values of ``image_seed``.
     """
 
     yields: ClassVar[tuple[Yields, ...]] = ("image", "text", "cross", "surrogate")
@@ -142,6 +149,7 @@ class Fixlip(Explainer, name="fixlip", version=1):
     clique: int = 72
     n_trees: int = 2000
     legacy_weights: bool = False
+    image_seed: int = 0
     removal: str = "mask_pixels"
     text_removal: str = "attention_mask"
 
@@ -158,6 +166,10 @@ class Fixlip(Explainer, name="fixlip", version=1):
             raise InvalidInput("proxyshap reads all pairs of index='banzhaf' from at least one tree; leave pairs and index out")
         if self.index == "shapley" and self.estimator == "cross":
             raise InvalidInput("the Shapley kernel is no product of an image and a text kernel: set estimator='joint'")
+        if self.image_seed and self.estimator == "joint":
+            raise InvalidInput(
+                "image_seed is for product designs; estimator='joint' draws patches and tokens together: leave it out"
+            )
         sides = [side for side in (self.image_budget, self.text_budget) if side is not None]
         if sides and (self.budget is not None or self.estimator == "joint"):
             raise InvalidInput("give either budget, or image_budget and text_budget with estimator='cross'; not both")
@@ -168,27 +180,40 @@ class Fixlip(Explainer, name="fixlip", version=1):
         from benchmark.games.similarity import SimilarityGame
 
         game = SimilarityGame(encoder, pair, removal=self.removal, text_removal=self.text_removal)
-        return self.explain_game(game, rng)
+        if self.estimator == "joint":
+            return self.explain_game(game, rng)
+        image, n_images = image_digest(pair.pixel_values), self._budgets(game.n_patches, game.n_tokens)[0]
+        design = (image, n_images, self.index, self.p, self.legacy_weights, self.image_seed)
+        seed = int.from_bytes(sha256(f"{image} {self.image_seed}".encode()).digest()[:4])
+        side = IMAGE_SIDES.find(encoder, (*design, self.estimator, self.removal), lambda: self._image_side(game, seed))
+        return self.explain_game(game, rng, side)
 
-    def explain_game(self, game: FactorisedGame, rng: np.random.Generator) -> Explanation:
-        """Explain any game whose values factorise into an image and a text embedding."""
+    def explain_game(self, game: FactorisedGame, rng: np.random.Generator, side: ImageSide | None = None) -> Explanation:
+        """Explain any game whose values factorise into an image and a text embedding.
+
+        Without a ``side`` the image coalitions of a product design are drawn from ``rng`` too, before those of the text.
+        """
         if game.n_tokens < 1:
             raise InvalidInput("the caption has no content tokens; FIxLIP needs at least one")
-        fitted = self._fit_joint(game, rng) if self.estimator == "joint" else self._fit_sides(game, rng)
-        everything = np.ones((1, game.n_patches + game.n_tokens), dtype=bool)
+        if self.estimator == "joint":
+            fitted, everything = self._fit_joint(game, rng), np.ones((1, game.n_patches + game.n_tokens), dtype=bool)
+            similarity = float(game.values(everything)[0])
+        else:
+            side = side or self._image_side(game, int(rng.integers(0, 2**32)))
+            fitted, similarity = self._fit_sides(game, rng, side), _value(game, side.ends[0], kept=True)
         return Explanation.from_players(
             Players(fitted.main, fitted.pairs, fitted.empty),
             game.patch_grid,
             p=self.p,
             index="FWBII" if self.index == "banzhaf" else "FSII",
-            similarity=float(game.values(everything)[0]),
+            similarity=similarity,
             notes=fitted.notes,
         )
 
     def estimate_forwards(self, n_patches: int, n_tokens: int) -> int:
         """Return how many image and text forward passes a pair takes, at most."""
         images, texts = self._budgets(n_patches, n_tokens)
-        return images + texts + 2
+        return images + texts + (4 if self.estimator == "proxyshap" else 2)
 
     def _budgets(self, n_patches: int, n_tokens: int) -> tuple[int, int]:
         """Return the numbers of image and of text coalitions to encode, before deduplication."""
@@ -221,35 +246,42 @@ class Fixlip(Explainer, name="fixlip", version=1):
     def _sample(self, n_players: int, budget: int, seed: int) -> Coalitions:
         return sample_coalitions(n_players, budget, kernel=self.index, p=self.p, seed=seed, legacy_weights=self.legacy_weights)
 
-    def _fit_sides(self, game: FactorisedGame, rng: np.random.Generator) -> Fit:
-        n_images, n_texts = self._budgets(game.n_patches, game.n_tokens)
-        for given, n, side in ((n_images, game.n_patches, "image"), (n_texts, game.n_tokens, "text")):
+    def _image_side(self, game: FactorisedGame, seed: int) -> ImageSide:
+        """Draw the image coalitions of a product design and encode them, with what else a fit asks for."""
+        images = self._sample(game.n_patches, self._side_budgets(game)[0], seed)
+        ends = [[True] * game.n_patches, [False] * game.n_patches]
+        wanted = ends if self.estimator == "proxyshap" else ends[:1]
+        embedded = game.embed_images(np.vstack([images.kept, wanted]))
+        return ImageSide(images, embedded[: len(images)], embedded[len(images) :])
+
+    def _side_budgets(self, game: FactorisedGame) -> tuple[int, int]:
+        """Return the numbers of image and of text coalitions, refusing those that no fit could be made of."""
+        budgets = self._budgets(game.n_patches, game.n_tokens)
+        for given, n, side in zip(budgets, (game.n_patches, game.n_tokens), ("image", "text"), strict=True):
             if given < n + 1:
                 raise InvalidInput(f"{given} {side} coalitions are too few for {n} {side} players; give at least {n + 1}")
-        image_seed, text_seed = (int(seed) for seed in rng.integers(0, 2**32, size=2))
-        images = self._sample(game.n_patches, n_images, image_seed)
-        texts = self._sample(game.n_tokens, n_texts, text_seed)
+        return budgets
+
+    def _fit_sides(self, game: FactorisedGame, rng: np.random.Generator, side: ImageSide) -> Fit:
+        images, texts = side.coalitions, self._sample(game.n_tokens, self._side_budgets(game)[1], int(rng.integers(0, 2**32)))
+        embedded = side.embeddings.astype(np.float64), game.embed_texts(texts.kept).astype(np.float64)
         if self.estimator == "proxyshap":
-            return self._fit_trees(game, images, texts, int(rng.integers(0, 2**31)))
+            values = (game.scale * embedded[0] @ embedded[1].T + game.bias).ravel()
+            nothing = _value(game, side.ends[1], kept=False)
+            return self._fit_trees(images, texts, values, nothing, int(rng.integers(0, 2**31)))
         image = FactorDesign(images.kept, images.weights, "image")
         text = FactorDesign(texts.kept, texts.weights, "text")
-        response = EmbeddingTable(
-            game.embed_images(images.kept).astype(np.float64),
-            game.embed_texts(texts.kept).astype(np.float64),
-            game.scale,
-            game.bias,
-        )
+        response = EmbeddingTable(*embedded, game.scale, game.bias)
         fitted = self._solve_sides(image, text, response)
         return replace(
             fitted, notes=fitted.notes | {"image_enumerated": images.n_enumerated, "text_enumerated": texts.n_enumerated}
         )
 
-    def _fit_trees(self, game: FactorisedGame, images: Coalitions, texts: Coalitions, seed: int) -> Fit:
+    def _fit_trees(
+        self, images: Coalitions, texts: Coalitions, values: Float[np.ndarray, " coalition"], nothing: float, seed: int
+    ) -> Fit:
         """Fit trees to every image coalition with every text coalition, and read their coefficients."""
-        embedded = game.embed_images(images.kept).astype(np.float64), game.embed_texts(texts.kept).astype(np.float64)
-        values = (game.scale * embedded[0] @ embedded[1].T + game.bias).ravel()
         kept = np.hstack([np.repeat(images.kept, len(texts), axis=0), np.tile(texts.kept, (len(images), 1))])
-        nothing = float(game.values(np.zeros((1, kept.shape[1]), dtype=bool))[0])
         found = fit_trees(kept, values - nothing, n_trees=self.n_trees, seed=seed)
         fitted = leaf_interactions(found, kept.shape[1], self.p, order=self.order)
         notes = fitted.notes | {"image_coalitions": len(images), "text_coalitions": len(texts)}
@@ -316,6 +348,12 @@ class Fixlip(Explainer, name="fixlip", version=1):
         patches = np.argsort(-np.abs(main[:n_patches]), kind="stable")[: self.clique - n_chosen]
         tokens = np.argsort(-np.abs(main[n_patches:]), kind="stable")[:n_chosen] + n_patches
         return np.sort(np.concatenate([patches, tokens]))
+
+
+def _value(game: FactorisedGame, image: Float[np.ndarray, " dim"], *, kept: bool) -> float:
+    """Return the value of an image embedding with the whole text, or with none of its content tokens."""
+    text = game.embed_texts(np.full((1, game.n_tokens), kept))[0]
+    return float(game.scale * image.astype(np.float64) @ text.astype(np.float64) + game.bias)
 
 
 def _n_coefficients(n: int) -> int:

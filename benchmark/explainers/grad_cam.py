@@ -4,20 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
 import torch
 
 from benchmark.errors import InvalidInput
-from benchmark.explainers.base import Explainer
+from benchmark.explainers.passes import Batch, PassExplainer
 from benchmark.explainers.reading import cosine, leaf, patches, unreadable
 from benchmark.explanations import Explanation
 
 if TYPE_CHECKING:
-    from benchmark.encoders.base import DualEncoder, Pair
+    from benchmark.encoders.base import DualEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradCam(Explainer, name="grad_cam", version=1):
+class GradCam(PassExplainer, name="grad_cam", version=1):
     """``ReLU(<w, h_i>)`` with ``w`` the gradient of the cosine, averaged over tokens; non-negative.
 
     ``features="input"`` reads the last block's input, the class token counted in the mean (the baseline of the Grad-ECLIP
@@ -58,13 +57,12 @@ class GradCam(Explainer, name="grad_cam", version=1):
             return "Grad-CAM on the last block's output is zero: only its class token is pooled; use features='input' or 'norm'"
         return None
 
-    def explain(self, encoder: "DualEncoder", pair: "Pair", rng: np.random.Generator) -> Explanation:
-        del rng
+    def explain_batch(self, encoder: "DualEncoder", batch: Batch) -> list[Explanation]:
         tower = encoder.image
         with torch.no_grad():
-            text = encoder.embed_texts(pair.input_ids)
+            text = encoder.embed_texts(batch.input_ids)
             last = tower.depth - 1
-            before = tower.run(encoder.image_state(pair.pixel_values), stop=tower.depth if self.features == "output" else last)
+            before = tower.run(encoder.image_state(batch.pixel_values), stop=tower.depth if self.features == "output" else last)
         with torch.enable_grad():
             state = leaf(before)
             features = state.hidden
@@ -79,4 +77,5 @@ class GradCam(Explainer, name="grad_cam", version=1):
         start = 0 if self.features == "input" else tower.prefix
         weight = gradient[:, start:].mean(dim=1)
         rows = torch.einsum("bd,bpd->bp", weight, features.detach()).relu()
-        return Explanation(image=patches(encoder, rows)[0], similarity=float(similarity.detach()[0]))
+        found = zip(patches(encoder, rows), similarity.tolist(), strict=True)
+        return [Explanation(image=maps, similarity=own) for maps, own in found]

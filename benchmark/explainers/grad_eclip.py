@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -12,16 +11,16 @@ from torch.nn import functional as F
 
 from benchmark.encoders.tower import Layer, Pooling, Step
 from benchmark.errors import InvalidInput
-from benchmark.explainers.base import Explainer
+from benchmark.explainers.passes import Batch, PassExplainer
 from benchmark.explainers.reading import POOLED_BY, array, leaf, read_positions, unreadable
 from benchmark.explanations import Explanation
 
 if TYPE_CHECKING:
-    from benchmark.encoders.base import DualEncoder, Pair
+    from benchmark.encoders.base import DualEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradEclip(Explainer, name="grad_eclip", version=1):
+class GradEclip(PassExplainer, name="grad_eclip", version=1):
     """Non-negative maps of the last image block and of the last ``text_blocks`` text blocks, on two unrelated scales.
 
     ``heads="one"`` runs those blocks with a single attention head, as the released code does: the pass that is explained
@@ -81,18 +80,24 @@ class GradEclip(Explainer, name="grad_eclip", version=1):
             return f"Grad-ECLIP reads one text token; this tower pools by {POOLED_BY[encoder.text.pooling]}"
         return None
 
-    def explain(self, encoder: "DualEncoder", pair: "Pair", rng: np.random.Generator) -> Explanation:
-        del rng
+    def adapted(self, encoder: "DualEncoder") -> str | None:
+        stand_ins: list[str] = []
+        if encoder.image.pooling == "attention":
+            stand_ins.append("the attention pool stands for the last image block")
+        if not encoder.text.causal:
+            stand_ins.append("text is read where this tower reads it, without a causal mask, not at the end of text")
+        return "; ".join(stand_ins) or None
+
+    def explain_batch(self, encoder: "DualEncoder", batch: Batch) -> list[Explanation]:
         with torch.no_grad():
-            image, text = encoder.embed_images(pair.pixel_values), encoder.embed_texts(pair.input_ids)
-        maps, image_cosine = self.image_maps(encoder, pair.pixel_values, text)
-        tokens, text_cosine = self.text_scores(encoder, pair.input_ids, image)
-        return Explanation(
-            image=array(maps[0]),
-            text=array(tokens[0, list(pair.token_positions)]),
-            similarity=float(image_cosine[0]),
-            notes={"text_similarity": float(text_cosine[0])},
-        )
+            image, text = encoder.embed_images(batch.pixel_values), encoder.embed_texts(batch.input_ids)
+        maps, image_cosine = self.image_maps(encoder, batch.pixel_values, text)
+        tokens, text_cosine = self.text_scores(encoder, batch.input_ids, image)
+        found = zip(array(maps), batch.content(tokens), image_cosine.tolist(), text_cosine.tolist(), strict=True)
+        return [
+            Explanation(image=scores, text=words, similarity=own, notes={"text_similarity": of_text})
+            for scores, words, own, of_text in found
+        ]
 
     def image_maps(
         self, encoder: "DualEncoder", pixel_values: Float[Tensor, "pair 3 height width"], texts: Float[Tensor, "pair dim"]

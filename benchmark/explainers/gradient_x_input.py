@@ -4,19 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 import torch
 
-from benchmark.explainers.base import Explainer
-from benchmark.explainers.integrated_gradients import image_line, integrate, patch_sums, text_line, token_sums
+from benchmark.explainers.integrated_gradients import patch_sums
+from benchmark.explainers.passes import Batch, PassExplainer
+from benchmark.explainers.reading import cosine
 from benchmark.explanations import Explanation
 
 if TYPE_CHECKING:
-    from benchmark.encoders.base import DualEncoder, Pair
+    from benchmark.encoders.base import DualEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradientXInput(Explainer, name="gradient_x_input", version=1):
+class GradientXInput(PassExplainer, name="gradient_x_input", version=1):
     """The cosine's gradient times the input, summed over a patch's pixels and over a token's embedding before positions.
 
     Pixels are those after normalisation, so a patch of the normalised zero scores zero. The derivative goes through the
@@ -43,15 +43,17 @@ class GradientXInput(Explainer, name="gradient_x_input", version=1):
             return f"gradient x input reads token embeddings; the text tower of {encoder.name} does not take them"
         return None
 
-    def explain(self, encoder: "DualEncoder", pair: "Pair", rng: np.random.Generator) -> Explanation:
-        del rng
-        image, text = image_line(encoder, pair), text_line(encoder, pair, "zeros")
-        at_the_input = torch.ones(1, device=encoder.device)
+    def explain_batch(self, encoder: "DualEncoder", batch: Batch) -> list[Explanation]:
+        ids = encoder.trim(batch.input_ids)
+        pixels = batch.pixel_values.detach().clone().requires_grad_()
         with torch.no_grad():
-            v, t = image.embed(image.end)[0], text.embed(text.end)[0]
-        (pixels,), (embeddings,) = integrate((image,), t, at_the_input), integrate((text,), v, at_the_input)
-        return Explanation(
-            image=patch_sums(pixels, encoder.patch_grid),
-            text=token_sums(embeddings, pair),
-            similarity=float(v.double() @ t.double()),
-        )
+            state, words = encoder.text_state(ids), encoder.text_tokens(ids)
+        with torch.enable_grad():
+            tokens = words.detach().requires_grad_()
+            texts = encoder.text.encode(state.at(encoder.text.embed(tokens, None)))
+            cosines = cosine(texts, encoder.embed_images(pixels))
+            gradients = torch.autograd.grad(cosines.sum(), [pixels, tokens])
+        of_pixels, of_tokens = gradients[0].double() * pixels.detach(), gradients[1].double() * words
+        maps = [patch_sums(one, encoder.patch_grid) for one in of_pixels]
+        found = zip(maps, batch.content(of_tokens.sum(dim=-1)), cosines.tolist(), strict=True)
+        return [Explanation(image=image, text=text, similarity=own) for image, text, own in found]

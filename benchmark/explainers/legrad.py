@@ -4,26 +4,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from benchmark.encoders.tower import State, Tower
 from benchmark.errors import InvalidInput
-from benchmark.explainers.base import Explainer
+from benchmark.explainers.passes import Batch, PassExplainer
 from benchmark.explainers.reading import POOLED_BY, cosine, leaf, patches, unreadable
 from benchmark.explanations import Explanation
 
 if TYPE_CHECKING:
-    from benchmark.encoders.base import DualEncoder, Pair
+    from benchmark.encoders.base import DualEncoder
 
 COMMON_PROMPT = "a photo of a"
 COMMON_THRESHOLD = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeGrad(Explainer, name="legrad", version=1):
+class LeGrad(PassExplainer, name="legrad", version=1):
     """Sum over the last ``layers`` blocks of the positive attention gradient, mean over heads and queries; non-negative.
 
     A block speaks through the mean of its output tokens (``pool="mean"``), or through the pooled token (``"pooled"``).
@@ -67,22 +66,21 @@ class LeGrad(Explainer, name="legrad", version=1):
             return f"LeGrad reads a class token or an attention pool; this tower pools by {POOLED_BY[encoder.image.pooling]}"
         return None
 
-    def explain(self, encoder: "DualEncoder", pair: "Pair", rng: np.random.Generator) -> Explanation:
-        del rng
+    def explain_batch(self, encoder: "DualEncoder", batch: Batch) -> list[Explanation]:
         tower = encoder.image
         with torch.no_grad():
-            text = encoder.embed_texts(pair.input_ids)
+            text = encoder.embed_texts(batch.input_ids)
             first = max(tower.depth - self.layers, 0)
-            inputs = [tower.run(encoder.image_state(pair.pixel_values), stop=first)]
+            inputs = [tower.run(encoder.image_state(batch.pixel_values), stop=first)]
             for layer in range(first, tower.depth - 1):
                 inputs.append(tower.run(inputs[-1], layer, layer + 1))
         rows = self._sum(tower, inputs, first, text)
         if tower.pooling == "attention" and self.correction:
             with torch.no_grad():
                 ids = torch.tensor([encoder.tokenize(COMMON_PROMPT).ids], device=encoder.device)
-                common = encoder.embed_texts(ids)
+                common = encoder.embed_texts(ids).expand(len(batch.pairs), -1)
             rows = torch.where(_min_max(self._sum(tower, inputs, first, common)) > COMMON_THRESHOLD, 0.0, rows)
-        return Explanation(image=patches(encoder, rows)[0])
+        return [Explanation(image=maps) for maps in patches(encoder, rows)]
 
     def _sum(
         self, tower: Tower, inputs: list[State], first: int, text: Float[Tensor, "pair dim"]

@@ -96,6 +96,11 @@ class M2ib(Explainer, name="m2ib", version=1):
                 return f"M2IB was asked to gate {side} block {layer}, the last: only one token is read behind it"
         return None
 
+    def adapted(self, encoder: "DualEncoder") -> str | None:
+        if not encoder.text.causal and encoder.attended(encoder.probe_ids()) is None:
+            return "padding, which this text tower attends to, is not gated and has no part in the information term"
+        return None
+
     def layer(self, tower: Tower) -> int:
         """Return the block whose output is gated."""
         given = self.image_layer if tower.side == "image" else self.text_layer

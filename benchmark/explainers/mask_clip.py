@@ -4,23 +4,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from benchmark.encoders.tower import State, Tower
-from benchmark.explainers.base import Explainer
+from benchmark.explainers.passes import Batch, PassExplainer
 from benchmark.explainers.reading import patches, unreadable
 from benchmark.explanations import Explanation
 
 if TYPE_CHECKING:
-    from benchmark.encoders.base import DualEncoder, Pair
+    from benchmark.encoders.base import DualEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskClip(Explainer, name="mask_clip", version=1):
+class MaskClip(PassExplainer, name="mask_clip", version=1):
     """Cosine of each patch's dense embedding with the text, signed. The last block attends from every patch to itself alone.
 
     ``key_weight`` multiplies by the cosine of the patch's and the class token's out-projected keys, as the baseline of the
@@ -54,11 +53,11 @@ class MaskClip(Explainer, name="mask_clip", version=1):
         return "each patch is sent through the attention pool alone" if encoder.image.pooling == "attention" else None
 
     @torch.no_grad()
-    def explain(self, encoder: "DualEncoder", pair: "Pair", rng: np.random.Generator) -> Explanation:
-        del rng
-        text = encoder.embed_texts(pair.input_ids)
-        tokens, weight = self._dense(encoder.image, encoder.image_state(pair.pixel_values))
-        return Explanation(image=patches(encoder, weight * torch.einsum("bpd,bd->bp", F.normalize(tokens, dim=-1), text))[0])
+    def explain_batch(self, encoder: "DualEncoder", batch: Batch) -> list[Explanation]:
+        text = encoder.embed_texts(batch.input_ids)
+        tokens, weight = self._dense(encoder.image, encoder.image_state(batch.pixel_values))
+        rows = weight * torch.einsum("bpd,bd->bp", F.normalize(tokens, dim=-1), text)
+        return [Explanation(image=maps) for maps in patches(encoder, rows)]
 
     def _dense(self, tower: Tower, state: State) -> tuple[Float[Tensor, "pair position dim"], Float[Tensor, "pair position"]]:
         """Return dense embeddings of all positions, and the weight of each."""

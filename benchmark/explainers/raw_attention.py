@@ -4,23 +4,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from benchmark.encoders.tower import State, Tower
 from benchmark.errors import InvalidInput
-from benchmark.explainers.base import Explainer
-from benchmark.explainers.reading import content, patches, pooled_by_mean, pooled_row, unreadable
+from benchmark.explainers.passes import Batch, PassExplainer
+from benchmark.explainers.reading import patches, pooled_by_mean, pooled_row, unreadable
 from benchmark.explanations import Explanation
 
 if TYPE_CHECKING:
-    from benchmark.encoders.base import DualEncoder, Pair
+    from benchmark.encoders.base import DualEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
-class RawAttention(Explainer, name="raw_attention", version=1):
+class RawAttention(PassExplainer, name="raw_attention", version=1):
     """The pooled token's row of the last block's attention, mean over heads, not renormalised; blind to the other side.
 
     ``heads="one"`` recomputes the block's attention with a single head, as the baseline of the Grad-ECLIP code does. With
@@ -48,11 +47,11 @@ class RawAttention(Explainer, name="raw_attention", version=1):
         return "reads the attention pool" if encoder.image.pooling == "attention" else None
 
     @torch.no_grad()
-    def explain(self, encoder: "DualEncoder", pair: "Pair", rng: np.random.Generator) -> Explanation:
-        del rng
-        image = self._row(encoder.image, encoder.image_state(pair.pixel_values))
-        text = self._row(encoder.text, encoder.text_state(encoder.trim(pair.input_ids)))
-        return Explanation(image=patches(encoder, image)[0], text=content(pair, text))
+    def explain_batch(self, encoder: "DualEncoder", batch: Batch) -> list[Explanation]:
+        image = self._row(encoder.image, encoder.image_state(batch.pixel_values))
+        text = self._row(encoder.text, encoder.text_state(encoder.trim(batch.input_ids)))
+        found = zip(patches(encoder, image), batch.content(text), strict=True)
+        return [Explanation(image=maps, text=tokens) for maps, tokens in found]
 
     def _row(self, tower: Tower, state: State) -> Float[Tensor, "pair position"]:
         if tower.pooling == "attention":

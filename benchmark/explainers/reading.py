@@ -12,7 +12,7 @@ from benchmark.encoders.tower import State, Step, Tower
 from benchmark.types import Side
 
 if TYPE_CHECKING:
-    from benchmark.encoders.base import DualEncoder, Pair
+    from benchmark.encoders.base import DualEncoder
 
 POOLED_BY = {"class_token": "its class token", "text_token": "a text token", "attention": "attention", "mean": "the mean"}
 
@@ -72,11 +72,6 @@ def cosine(embedding: Float[Tensor, "pair dim"], other: Float[Tensor, "pair dim"
 def patches(encoder: "DualEncoder", rows: Float[Tensor, "pair position"]) -> Float[np.ndarray, "pair row column"]:
     """Drop the class token's column and lay the rest out on the patch grid."""
     return array(rows[:, encoder.image.prefix :].unflatten(1, encoder.patch_grid))
-
-
-def content(pair: "Pair", rows: Float[Tensor, "1 position"]) -> Float[np.ndarray, " token"]:
-    """Return the scores of the content tokens."""
-    return array(rows[0, list(pair.token_positions)])
 
 
 def array(tensor: Tensor) -> Float[np.ndarray, "*axes"]:

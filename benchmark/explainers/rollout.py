@@ -4,23 +4,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from benchmark.encoders.tower import State, Tower
 from benchmark.errors import InvalidInput
-from benchmark.explainers.base import Explainer
-from benchmark.explainers.reading import content, patches, pooled_by_mean, pooled_row, steps_from, unreadable
+from benchmark.explainers.passes import Batch, PassExplainer
+from benchmark.explainers.reading import patches, pooled_by_mean, pooled_row, steps_from, unreadable
 from benchmark.explanations import Explanation
 
 if TYPE_CHECKING:
-    from benchmark.encoders.base import DualEncoder, Pair
+    from benchmark.encoders.base import DualEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rollout(Explainer, name="rollout", version=1):
+class Rollout(PassExplainer, name="rollout", version=1):
     """``R = A'_L ... A'_1`` with ``A' = (mean_heads(A) + I) / 2``; the image map does not depend on the text, nor the reverse.
 
     The image map is the class token's row (with attention pooling, the pool's mean attention mixes the rows), the text
@@ -52,11 +51,11 @@ class Rollout(Explainer, name="rollout", version=1):
         return None
 
     @torch.no_grad()
-    def explain(self, encoder: "DualEncoder", pair: "Pair", rng: np.random.Generator) -> Explanation:
-        del rng
-        image = self._rolled(encoder.image, encoder.image_state(pair.pixel_values))
-        text = self._rolled(encoder.text, encoder.text_state(encoder.trim(pair.input_ids)))
-        return Explanation(image=patches(encoder, image)[0], text=content(pair, text))
+    def explain_batch(self, encoder: "DualEncoder", batch: Batch) -> list[Explanation]:
+        image = self._rolled(encoder.image, encoder.image_state(batch.pixel_values))
+        text = self._rolled(encoder.text, encoder.text_state(encoder.trim(batch.input_ids)))
+        found = zip(patches(encoder, image), batch.content(text), strict=True)
+        return [Explanation(image=maps, text=tokens) for maps, tokens in found]
 
     def _rolled(self, tower: Tower, state: State) -> Float[Tensor, "pair position"]:
         first = self.start_layer + tower.depth if self.start_layer < 0 else self.start_layer

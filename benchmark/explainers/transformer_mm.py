@@ -4,23 +4,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from benchmark.encoders.tower import State, Tower
 from benchmark.errors import InvalidInput
-from benchmark.explainers.base import Explainer
-from benchmark.explainers.reading import content, cosine, leaf, patches, pooled_by_mean, pooled_row, steps_from, unreadable
+from benchmark.explainers.passes import Batch, PassExplainer
+from benchmark.explainers.reading import cosine, leaf, patches, pooled_by_mean, pooled_row, steps_from, unreadable
 from benchmark.explanations import Explanation
 
 if TYPE_CHECKING:
-    from benchmark.encoders.base import DualEncoder, Pair
+    from benchmark.encoders.base import DualEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransformerMm(Explainer, name="transformer_mm", version=1):
+class TransformerMm(PassExplainer, name="transformer_mm", version=1):
     """Non-negative maps of both sides, on two unrelated scales; the target is the logit.
 
     ``R <- R + mean_heads(ReLU(dA * A)) R`` from block ``start_layer`` upward, ``R = I`` before; negative numbers count from
@@ -55,17 +54,15 @@ class TransformerMm(Explainer, name="transformer_mm", version=1):
             return "the attention pool's gradient-weighted attention stands for the class token's row"
         return None
 
-    def explain(self, encoder: "DualEncoder", pair: "Pair", rng: np.random.Generator) -> Explanation:
-        del rng
-        ids = encoder.trim(pair.input_ids)
+    def explain_batch(self, encoder: "DualEncoder", batch: Batch) -> list[Explanation]:
+        ids = encoder.trim(batch.input_ids)
         with torch.no_grad():
-            image, text = encoder.embed_images(pair.pixel_values), encoder.embed_texts(ids)
-            image_state, text_state = encoder.image_state(pair.pixel_values), encoder.text_state(ids)
+            image, text = encoder.embed_images(batch.pixel_values), encoder.embed_texts(ids)
+            image_state, text_state = encoder.image_state(batch.pixel_values), encoder.text_state(ids)
         image_rows, similarity = self._relevance(encoder.image, image_state, text, encoder.logit_scale)
         text_rows, _ = self._relevance(encoder.text, text_state, image, encoder.logit_scale)
-        return Explanation(
-            image=patches(encoder, image_rows)[0], text=content(pair, text_rows), similarity=float(similarity[0])
-        )
+        found = zip(patches(encoder, image_rows), batch.content(text_rows), similarity.tolist(), strict=True)
+        return [Explanation(image=maps, text=tokens, similarity=own) for maps, tokens, own in found]
 
     def _relevance(
         self, tower: Tower, state: State, other: Float[Tensor, "pair dim"], scale: float

@@ -3,11 +3,11 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-import benchmark.data
-import benchmark.metrics  # noqa: F401  (registers the metrics that protocols name)
+from benchmark.data import DATASETS
+from benchmark.metrics import METRICS
 from benchmark.tasks.base import TASKS, Task
 
-__all__ = ["TASKS", "Task"]
+__all__ = ["DATASETS", "METRICS", "TASKS", "Task"]
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")

@@ -4,7 +4,8 @@ from functools import cache
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from tests.small_encoders import one_token_per_word
 
 WORDS = ("a", "red", "blue", "star", "circle", "left", "of", "no", ",", ".", "the", "big", "and", "on", "cat", "dog")
 SPECIAL = ("[PAD]", "[UNK]", "[MASK]", "[BOS]", "[EOS]")
@@ -124,23 +125,7 @@ def siglip_ids(lengths: tuple[int, ...] = (6, 3, 9), context: int = 12, end: int
 
 def word_tokenizer(*, begin: bool = True, context: int = 12) -> Any:
     """One token per word; lower-cases, splits punctuation off."""
-    from transformers import PreTrainedTokenizerFast
-
-    vocabulary = {word: i for i, word in enumerate(SPECIAL + WORDS)}
-    core = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    core.normalizer = normalizers.Lowercase()
-    core.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()])
-    single = "[BOS] $A [EOS]" if begin else "$A [EOS]"
-    core.post_processor = processors.TemplateProcessing(single=single, special_tokens=[("[BOS]", 3), ("[EOS]", 4)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        model_max_length=context,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        mask_token="[MASK]",
-        bos_token="[BOS]",
-        eos_token="[EOS]",
-    )
+    return one_token_per_word(SPECIAL + WORDS, SPECIAL, begin=begin, context=context)
 
 
 def bpe_tokenizer() -> Any:

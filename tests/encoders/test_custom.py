@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch.nn import functional as F
 
 import benchmark as xb
@@ -57,7 +57,10 @@ def mira_clip(folder):
         )
 
     def preprocess(image):
-        square = ImageOps.pad(image, (80, 80), method=Image.Resampling.BICUBIC, color="black")
+        longest = max(image.size)
+        inner = image.resize((80 * image.width // longest, 80 * image.height // longest))
+        square = Image.new("RGB", (80, 80))
+        square.paste(inner, ((80 - inner.width) // 2, (80 - inner.height) // 2))
         return torch.from_numpy(np.array(square)).permute(2, 0, 1)[None] / 255, Geometry.pad(image.size, (80, 80), 5)
 
     positions = weights["text_encoder.positional_embeddings.pe"][0]

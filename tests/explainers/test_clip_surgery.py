@@ -4,6 +4,7 @@ from torch.nn import functional as F
 
 from benchmark.errors import InvalidInput, UnsupportedEncoder
 from benchmark.explainers.clip_surgery import ClipSurgery, difference_to_empty, feature_surgery, imagenet_templates
+from benchmark.explainers.passes import Batch
 from benchmark.explaining import explain
 from tests.small_encoders import huggingface_clip_encoder, open_clip_encoder, picture, siglip_encoder
 
@@ -26,11 +27,10 @@ def test_feature_surgery_over_four_texts_equals_the_authors(recorded, norm, suff
 def test_one_text_less_the_empty_one_equals_the_authors(recorded):
     explainer = ClipSurgery(norm="token")
     tokens, _ = explainer.surgery_tokens(recorded.encoder, recorded.pair.pixel_values)
-    texts = torch.cat(
-        [recorded.encoder.embed_texts(recorded.pair.input_ids), explainer._empty_embedding(recorded.encoder, recorded.pair)]
-    )
+    text = recorded.encoder.embed_texts(recorded.pair.input_ids)
+    empty = explainer._empty_embeddings(recorded.encoder, Batch.stack([recorded.pair]))
     key = "clip_surgery_similarity_1text_minus_empty"
-    recorded.agrees(key, difference_to_empty(tokens, texts, "token")[0][:, None])
+    recorded.agrees(key, difference_to_empty(tokens, text, empty, "token")[0][:, None])
     image = recorded.explain("clip_surgery", norm="token").image
     assert image.ravel() == pytest.approx(recorded.outputs[key][1:, 0], abs=1e-4 * float(abs(recorded.outputs[key]).max()))
 
@@ -88,10 +88,11 @@ def test_the_empty_text_is_the_pairs_without_its_words():
     for encoder in (huggingface_clip_encoder(), open_clip_encoder(), siglip_encoder()):
         pair = encoder.pair(picture(), "a red star")
         empty = torch.tensor([encoder.tokenize("").ids])
-        ours = ClipSurgery()._empty_embedding(encoder, pair)
+        ours = ClipSurgery()._empty_embeddings(encoder, Batch.stack([pair]))
         assert ours.numpy() == pytest.approx(encoder.embed_texts(empty).numpy(), abs=1e-5), encoder.name
         full = encoder.pair(picture(), " ".join(["red"] * (12 if encoder.family == "siglip" else 10)), truncate=True)
-        assert ClipSurgery()._empty_embedding(encoder, full).numpy() == pytest.approx(ours.numpy(), abs=1e-5), encoder.name
+        again = ClipSurgery()._empty_embeddings(encoder, Batch.stack([full]))
+        assert again.numpy() == pytest.approx(ours.numpy(), abs=1e-5), encoder.name
 
 
 def test_there_are_85_prompts():

@@ -339,6 +339,7 @@ def test_forwards_are_estimated_from_above(parameters):
         ({"order": 3}, "fixlip has no order 3. Known: 1, 2"),
         ({"budget": 4096, "text_budget": 16}, "not both"),
         ({"estimator": "joint", "image_budget": 16}, "not both"),
+        ({"estimator": "joint", "image_seed": 1}, "image_seed is for product designs"),
         ({"image_budget": 1}, "at least 2"),
         ({"colour": 1}, "fixlip has no parameter 'colour'"),
     ],
