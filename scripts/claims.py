@@ -174,9 +174,4 @@ CLAIMS: dict[str, Claim] = {
         "KernelSHAP (1705.07874)",
         {"|sum of values − difference|: `shapley`": ("=", 0.0)},
     ),
-    "lime": Claim(
-        "With some 60 players LIME's kernel is nearly flat: its coefficients are shrunken Banzhaf values.",
-        "methods.md 18, from the kernel of LIME (1602.04938)",
-        {"correlation with first-order FIxLIP at p = 0.5": (">", 0.9)},
-    ),
 }  # fmt: skip

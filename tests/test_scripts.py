@@ -23,7 +23,7 @@ def printed_by(script, *arguments):
 
 def test_the_authors_way_of_computing_gives_the_same_results():
     differences = json.loads(printed_by("speed", "--quick"))
-    assert set(differences) == {"fit", "fit-cross", "fixlip", "exclip"}
+    assert set(differences) == {"fit", "fit-cross", "fit-block", "fixlip", "exclip"}
     assert max(differences.values()) < 1e-4
 
 

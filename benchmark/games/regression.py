@@ -137,7 +137,8 @@ class FactorDesign:
         self.weights = weights / weights.sum()
         self.means = self.weights @ kept
         self.centred = (kept - self.means).T.copy()  # player by coalition, so that products of players are contiguous
-        system = System.create((self.centred * self.weights) @ self.centred.T)
+        self.weighted = self.centred * self.weights
+        system = System.create(self.weighted @ self.centred.T)
         if system is None:
             raise InvalidInput(
                 f"{self.n_coalitions} {name} coalitions do not tell the {self.n_players} {name} players apart; a fit needs at "
@@ -151,9 +152,13 @@ class FactorDesign:
         return np.vstack([np.ones((1, self.n_coalitions)), self.centred])
 
     @property
-    def operator(self) -> Matrix:
-        """The matrix that takes a response to its regression on ``basis``: row 0 the weighted mean, then the slopes."""
-        return np.vstack([self.weights, self.system.solve(self.centred * self.weights)])
+    def weighted_basis(self) -> Matrix:
+        """``basis`` times the weights of the coalitions."""
+        return np.vstack([self.weights, self.weighted])
+
+    def regression(self, moments: Float[np.ndarray, "basis *column"]) -> Float[np.ndarray, "basis *column"]:
+        """Turn a response's moments, ``weighted_basis @ response``, into its regression on ``basis``: mean, then slopes."""
+        return np.concatenate([moments[:1], self.system.solve(moments[1:])])
 
     def pairs(self, indices: Indices | None = None) -> "PairDesign | None":
         """Return the pair system, of all pairs unless ``indices`` names some; ``None`` if it is not identified."""
@@ -163,7 +168,7 @@ class FactorDesign:
         products = self.centred[first]
         products *= self.centred[second]
         means = products @ self.weights
-        slopes = self.system.solve((self.centred * self.weights) @ products.T)
+        slopes = self.system.solve(self.weighted @ products.T)
         products -= means[:, None]
         products -= slopes.T @ self.centred
         products *= np.sqrt(self.weights)
@@ -205,9 +210,11 @@ def fit_product(
     }
     if order == 1:
         over_texts, over_images = response.over_texts(text.weights), response.over_images(image.weights)
-        main = np.concatenate([(image.operator @ over_texts)[1:], (text.operator @ over_images)[1:]])
+        sides = ((image, over_texts), (text, over_images))
+        main = np.concatenate([side.regression(side.weighted_basis @ over_other)[1:] for side, over_other in sides])
         return _uncentre(float(image.weights @ over_texts), main, None, np.concatenate([image.means, text.means]), notes)
-    joint = response.reduce(image.operator, text.operator)
+    moments = response.reduce(image.weighted_basis, text.weighted_basis)
+    joint = text.regression(image.regression(moments).T).T
     empty, main = float(joint[0, 0]), np.concatenate([joint[1:, 0], joint[0, 1:]])
     matrix = np.zeros((n, n))
     matrix[:n_image, n_image:] = joint[1:, 1:]
@@ -272,7 +279,7 @@ def fit_selected(image: FactorDesign, text: FactorDesign, response: Response, pl
 
 def fit_joint(design: FactorDesign, values: Float[np.ndarray, " coalition"], pairs: Indices | None) -> Fit:
     """Fit coalitions of all players at once with a free intercept: main effects, and the pairs of ``pairs``."""
-    slopes = design.operator @ values
+    slopes = design.regression(design.weighted_basis @ values)
     notes: dict[str, Any] = {"coalitions": design.n_coalitions, "condition": design.system.condition}
     if pairs is None:
         return _uncentre(float(slopes[0]), slopes[1:], None, design.means, notes)
