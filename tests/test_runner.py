@@ -118,7 +118,7 @@ def test_a_new_metric_is_scored_on_stored_explanations(store: Path, monkeypatch:
         ("nan", "InvalidExplanation", "finite"),
         ("shape", "InvalidExplanation", "shape"),
         ("none", "InvalidExplanation", "NoneType"),
-        ("notes", "TypeError", "JSON"),
+        ("notes", "InvalidExplanation", "none of them"),
     ],
 )
 def test_a_failure_is_a_row_and_counts_as_chance(store: Path, how: str, error_class: str, reason: str) -> None:

@@ -256,12 +256,11 @@ class OpenClipEncoder(DualEncoder):
 
     def _patch_size(self, frame: tuple[int, int]) -> int:
         """Return the side of a patch; leftover pixels of the frame belong to none."""
+        if not self.has_tower("image"):
+            return frame[1] // self.patch_grid[0]
         visual: Any = self.model.visual
-        if type(visual) is VisionTransformer:
-            return int(visual.patch_size[0])
-        if timm.is_vision_transformer(visual):
-            return int(visual.trunk.patch_embed.patch_size[0])
-        return frame[1] // self.patch_grid[0]
+        patches: Any = visual.trunk.patch_embed if timm.is_vision_transformer(visual) else visual
+        return int(patches.patch_size[0])
 
 
 def wrap(model: Any, processor: Any = None, tokenizer: Any = None, *, name: str, revision: str | None = None) -> DualEncoder:

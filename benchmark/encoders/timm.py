@@ -71,13 +71,14 @@ def _block(layer: nn.Module) -> Block:
 
 
 def _attention_pool(head: Any) -> AttentionPool:
+    mlp: Any = head.mlp
     plain = isinstance(head, AttentionPoolLatent) and head.latent_len == 1 and head.pos_embed is None and head.pool == "token"
-    if not plain or head.mlp is None or not all(isinstance(norm, nn.Identity) for norm in (head.q_norm, head.k_norm)):
+    if not plain or mlp is None or not all(isinstance(norm, nn.Identity) for norm in (head.q_norm, head.k_norm)):
         raise UnsupportedEncoder(f"timm's {type(head).__name__} with these settings is not described here")
     key, value = _parts(head.kv, 2)
 
     def after(attended: Tensor) -> Tensor:
-        return attended + head.mlp(head.norm(attended))
+        return attended + mlp(head.norm(attended))
 
     return AttentionPool(
         heads=head.num_heads, query=lambda: head.q(head.latent[0, 0]), key=key, value=value, out=head.proj, after=after
