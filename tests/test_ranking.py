@@ -81,6 +81,15 @@ def test_resampling_keeps_the_samples_of_one_image_together() -> None:
     assert paired[1] - paired[0] > 1.2 * (single[1] - single[0])
 
 
+def test_intervals_from_few_images_are_wide_enough() -> None:
+    rng = np.random.default_rng(11)
+    n, trials = 8, 1000
+    bootstrap = Bootstrap([str(i) for i in range(n)], [str(i) for i in range(n)], n_resamples=2000)
+    intervals = [bootstrap.resample({"a": rng.normal(size=n)})["a"].interval for _ in range(trials)]
+    share = np.mean([low <= 0 <= high for low, high in intervals])
+    assert 0.915 <= share <= 0.965  # plain percentiles of 8 values cover about 88 %
+
+
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     rng = np.random.default_rng(1)
     n, trials = 100, 400

@@ -133,6 +133,14 @@ def test_a_failure_is_a_row_and_counts_as_chance(store: Path, how: str, error_cl
     assert go(store, request(f"fake_broken[how={how}]")) == Summary(n_units=4, n_stored=4, n_failed=1, encoders=("fake",))
 
 
+def test_a_method_with_replicates_gets_several_seeds_for_one(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fakes.FakeNoise, "replicates", 3)
+    summary = go(store, request("fake_noise"))
+    seeds = read(store, "SELECT DISTINCT seed FROM explanations ORDER BY seed")
+    assert [row["seed"] for row in seeds] == [0, 1, 2]
+    assert summary.n_units == 12
+
+
 def test_failures_are_tried_again_when_asked(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     go(store, request("fake_broken"))
     monkeypatch.setattr(fakes.FakeBroken, "explain", fakes.FakeNoise.explain)

@@ -24,7 +24,8 @@ class Explainer(ABC):
     """``(encoder, pair, rng) -> Explanation``; parameters are the fields of the (frozen) subclass.
 
     A subclass states its name and version in its class statement and is registered by it. A changed result bumps the
-    version. Explainers see an encoder and a pair, never a region or the store.
+    version. Explainers see an encoder and a pair, never a region or the store. ``replicates`` is the number of seeds that a
+    run takes for each seed asked for; tables show their mean.
     """
 
     name: ClassVar[str]
@@ -38,6 +39,7 @@ class Explainer(ABC):
     differs: ClassVar[str] = ""
     baseline: ClassVar[bool] = False
     reads_truth: ClassVar[bool] = False
+    replicates: ClassVar[int] = 1
 
     def __init_subclass__(cls, *, name: str | None = None, version: int = 1, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

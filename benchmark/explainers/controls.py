@@ -25,6 +25,7 @@ class RandomScores(Explainer, name="random", version=1):
     yields = ("image", "text", "cross")
     deterministic = False
     baseline = True
+    replicates = 5  # seeds for each seed asked for; a table shows their mean
 
     def explain(self, encoder: "DualEncoder", pair: "Pair", rng: np.random.Generator) -> Explanation:
         grid = encoder.patch_grid

@@ -231,8 +231,12 @@ def _scoring(task: Task) -> Scoring:
 
 
 def origins_of(explainer: Explainer, encoder: "DualEncoder", seeds: tuple[int, ...]) -> Iterator[Origin]:
-    """Yield one origin per seed. A deterministic method has one result whatever the seed, kept under seed 0."""
-    for seed in (0,) if explainer.deterministic else seeds:
+    """Yield one origin per seed. A deterministic method has one result whatever the seed, kept under seed 0.
+
+    A method with several replicates has that many seeds for each one asked for.
+    """
+    drawn = [seed * explainer.replicates + i for seed in seeds for i in range(explainer.replicates)]
+    for seed in (0,) if explainer.deterministic else drawn:
         yield Origin(
             encoder=encoder.name,
             revision=encoder.revision or "",
