@@ -11,7 +11,7 @@ from benchmark.data.base import Phrase
 from benchmark.errors import UnknownName
 from benchmark.explanations import Explanation, Players
 from benchmark.games.similarity import SimilarityGame
-from benchmark.metrics import interaction, localisation, perturbation
+from benchmark.metrics import interaction, localisation, perturbation, policy
 from benchmark.metrics.base import METRICS, Score
 from benchmark.metrics.perturbation import KeepSets, Variant
 from benchmark.tasks.base import Evaluation, Protocol
@@ -194,7 +194,8 @@ class InteractionFaithfulness(Protocol):
 
     ``n_coalitions`` distinct joint coalitions keep every player with probability ``p``; they depend on the sample alone, so
     all methods meet the same ones. First-order explanations predict the sum of the kept scores; where the two sides share
-    no scale, each is divided by its absolute sum first (flag ``joint_scale`` 0), and no plain R2 is given.
+    no scale, each is divided by its absolute sum first, and no plain R2 is given. Constant maps tell no player from
+    another: they score chance, degenerate.
     """
 
     n_coalitions: int = 512
@@ -207,6 +208,8 @@ class InteractionFaithfulness(Protocol):
         return tuple(f"faithfulness_{name}" for name in ("spearman", "pearson", "kendall", "r2", "r2_calibrated"))
 
     def score(self, explanation: Explanation, evaluation: Evaluation) -> dict[str, Score | str]:
+        if explanation.players is None and all(policy.is_constant(array) for array in explanation.arrays().values()):
+            return {name: policy.at_chance(0.0) for name in self.metrics}
         coalitions, values = self._held_out(evaluation)
         surrogate = _surrogate(explanation, evaluation.encoder.n_patches, evaluation.pair.n_tokens)
         on_scale = explanation.players is not None

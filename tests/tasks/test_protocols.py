@@ -124,6 +124,14 @@ def test_the_exact_surrogate_of_the_held_out_game_is_faithful(encoder):
     assert isinstance(protocol.score(shifted, evaluation)["faithfulness_r2"], str)
 
 
+def test_constant_maps_predict_nothing(encoder):
+    evaluation = Evaluation(encoder, sample())
+    constant = Explanation(image=np.ones(encoder.patch_grid), text=np.ones(evaluation.pair.n_tokens))
+    for score in InteractionFaithfulness(n_coalitions=16).score(constant, evaluation).values():
+        assert score.degenerate
+        assert score.value == 0.0
+
+
 def test_all_methods_meet_the_same_coalitions_and_orders(encoder):
     protocol = InteractionFaithfulness(n_coalitions=16)
     first, second = (protocol._held_out(Evaluation(encoder, sample())) for _ in range(2))
