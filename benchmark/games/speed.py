@@ -86,9 +86,9 @@ def measure(encoder: "DualEncoder", batch_size: int, n_batches: int, repeats: in
 
 
 @click.command()
-@click.option("--batch-size", default=64, show_default=True, help="Images per forward pass, for the library and for the game.")
-@click.option("--batches", default=4, show_default=True, help="Batches per measurement.")
-@click.option("--repeats", default=7, show_default=True, help="Measurements of each, in turn; the median counts.")
+@click.option("--batch-size", default=32, show_default=True, help="Images per forward pass, for the library and for the game.")
+@click.option("--batches", default=2, show_default=True, help="Batches per measurement.")
+@click.option("--repeats", default=5, show_default=True, help="Measurements of each, in turn; the median counts.")
 @click.option("--threads", type=int, help="Threads of torch; its default if not given.")
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--size", "sizes", multiple=True, type=click.Choice(list(SIZES)), help="Measure this size only; repeatable.")
