@@ -8,6 +8,6 @@ CDPATH='' cd -- "$(dirname -- "$0")/.."
 status=0
 .venv/bin/ruff check || status=1
 .venv/bin/ruff format --check || status=1
-.venv/bin/pyright || status=1
+.venv/bin/pyright --project pyproject.toml || status=1
 .venv/bin/pytest "$@" || status=1
 exit "$status"
