@@ -7,7 +7,16 @@ from typing import Literal
 from benchmark.types import Better, Registry
 
 Track = Literal[
-    "localisation", "image faithfulness", "text faithfulness", "joint faithfulness", "interaction faithfulness", "cost"
+    "localisation",
+    "recognition",
+    "image faithfulness",
+    "text faithfulness",
+    "joint faithfulness",
+    "interaction faithfulness",
+    "sanity",
+    "robustness",
+    "complexity",
+    "cost",
 ]
 
 

@@ -14,7 +14,7 @@ from benchmark.games.similarity import SimilarityGame
 from benchmark.metrics import interaction, localisation, perturbation, policy
 from benchmark.metrics.base import METRICS, Score
 from benchmark.metrics.perturbation import KeepSets, Variant
-from benchmark.tasks.base import Evaluation, Protocol
+from benchmark.tasks.base import TASKS, Evaluation, Protocol
 
 Heat = Float[np.ndarray, "row column"]
 LOCALISATION: dict[str, Callable[[Heat, Heat], Score]] = {
@@ -279,9 +279,18 @@ PROTOCOLS: tuple[Protocol, ...] = (Localisation(), Perturbation(), InteractionFa
 
 
 def protocols_for(metrics: Iterable[str]) -> tuple[Protocol, ...]:
-    """Return the standard protocols that measure these metrics; an unknown metric is answered with the nearest name."""
-    wanted = set(metrics)
+    """Return protocols that measure these metrics, the standard ones before those of registered tasks.
+
+    An unknown metric is answered with the nearest name.
+    """
+    wanted = dict.fromkeys(metrics)
     for name in wanted:
         if name not in METRICS:
             raise UnknownName("metric", name, METRICS)
-    return tuple(protocol for protocol in PROTOCOLS if wanted & set(protocol.metrics))
+    found: list[Protocol] = []
+    for protocol in (*PROTOCOLS, *(task.protocol for task in TASKS.values())):
+        if any(name in wanted for name in protocol.metrics):
+            found.append(protocol)
+            for name in protocol.metrics:
+                wanted.pop(name, None)
+    return tuple(found)
