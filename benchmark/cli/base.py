@@ -29,6 +29,7 @@ class Misfortune(click.ClickException):
 COMMANDS = {
     "run": "benchmark.cli.commands.run:run",
     "leaderboard": "benchmark.cli.commands.leaderboard:leaderboard",
+    "compare": "benchmark.cli.commands.compare:compare_command",
     "list": "benchmark.cli.commands.catalogue:list_command",
     "explain": "benchmark.cli.commands.explain:explain",
     "sql": "benchmark.cli.commands.sql:sql",

@@ -141,12 +141,19 @@ ORDER BY scores.task, scores.encoder, scores.metric, scores.label, scores.positi
 
 def leaderboard(connection: DuckDBPyConnection, selection: Selection | None = None, n_resamples: int = RESAMPLES) -> list[Row]:
     """Rank everything selected: boards in order of task, model and metric, their rows best first."""
-    selection = selection or Selection()
+    boards = selected_scores(connection, selection or Selection())
+    return [row for key, scores in boards.items() for row in _board(*key, scores, n_resamples)]
+
+
+def selected_scores(
+    connection: DuckDBPyConnection, selection: Selection
+) -> dict[tuple[str, int, str, str], list[dict[str, Any]]]:
+    """Return the scores of every board by task, its version, model and metric; of several definitions the newest."""
     condition, parameters = selection.condition()
     boards: dict[tuple[str, int, str, str], list[dict[str, Any]]] = defaultdict(list)
     for score in rows(connection, _SCORES.format(condition=condition), parameters):
         boards[score["task"], score["task_version"], score["encoder"], score["metric"]].append(score)
-    return [row for key, scores in boards.items() for row in _board(*key, scores, n_resamples)]
+    return boards
 
 
 def _board(task: str, version: int, model: str, metric: str, scores: Iterable[dict[str, Any]], n_resamples: int) -> list[Row]:

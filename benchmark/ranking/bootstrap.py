@@ -36,7 +36,7 @@ class Resampled:
     @property
     def interval(self) -> tuple[float, float]:
         """The expanded percentile interval of the mean."""
-        return _interval(self.means, self.tail)
+        return interval(self.means, self.tail)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +130,7 @@ def _tie_groups(means: Sequence[Float[np.ndarray, " resample"]], tail: float) ->
         group += 1
         for i in range(leader, len(means)):
             if not groups[i]:
-                low, high = _interval(of_leader - means[i], tail)
+                low, high = interval(of_leader - means[i], tail)
                 if low <= 0 <= high:
                     groups[i] = group
     return groups
@@ -147,6 +147,7 @@ def _tail(n_clusters: int) -> float:
     return float(norm.cdf(math.sqrt(n_clusters / (n_clusters - 1)) * student.ppf((1 - LEVEL) / 2, n_clusters - 1)))
 
 
-def _interval(values: Float[np.ndarray, " resample"], tail: float) -> tuple[float, float]:
+def interval(values: Float[np.ndarray, " resample"], tail: float) -> tuple[float, float]:
+    """Return the values below and above which a share of ``tail`` of the resamples lies."""
     low, high = np.quantile(values, [tail, 1 - tail])
     return float(low), float(high)
