@@ -4,6 +4,7 @@ import csv
 import io
 import json
 
+import duckdb
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from benchmark.ranking.boards import Row
 from benchmark.ranking.bootstrap import Bootstrap, standings
-from benchmark.ranking.tables import render
+from benchmark.ranking.tables import render, to_parquet
 
 N = 12
 SAMPLES = [f"s{i}" for i in range(N)]
@@ -119,3 +120,19 @@ def test_every_format_shows_every_method() -> None:
     assert r"t\_1" in latex
     assert r"\textbf{a[p=1]}" in latex
     assert render([], "json") == "[]"
+
+
+def test_a_method_below_a_control_is_marked_in_every_table() -> None:
+    rows = [row("a", 1), row("random", 2), row("b", 3, below=("random",))]
+    for form, sign in (("text", "b †"), ("markdown", "b †"), ("latex", r"b \dag{}")):
+        assert sign in render(rows, form)
+        assert "below random" in render(rows, form) or form == "latex"
+    assert [item["below"] for item in csv.DictReader(io.StringIO(render(rows, "csv")))] == ["", "", "random"]
+
+
+def test_parquet_holds_every_field_of_every_row(tmp_path) -> None:
+    rows = [row("a", 1), row("it's", None, below=("random", "centre"))]
+    to_parquet(rows, tmp_path / "board's.parquet")
+    found = duckdb.read_parquet(str(tmp_path / "board's.parquet")).fetchall()
+    assert len(found[0]) == len(json.loads(render(rows, "json"))[0])
+    assert [line[4] for line in found] == ["a", "it's"]

@@ -15,6 +15,7 @@ from benchmark.ranking.bootstrap import RESAMPLES, Bootstrap, Resampled, standin
 from benchmark.store import rows
 from benchmark.types import Better
 
+FLOORS = ("random", "centre")
 RowState = Literal["ranked", "partial", "unsupported", "excluded"]
 
 
@@ -23,6 +24,7 @@ class Row:
     """One line of a leaderboard. ``n`` of ``n_samples`` samples count; only complete rows have a rank.
 
     ``n`` includes failed and degenerate samples, which count as chance. On ``n_excluded`` samples nobody can be scored.
+    ``below`` names the controls (random, centre) whose mean is better than this method's.
     ``reason`` is the most frequent one of failing or not applying, ``exclusion`` that of leaving samples out.
     """
 
@@ -50,6 +52,7 @@ class Row:
     rank_high: int | None = None
     tie_group: int | None = None
     p_best: float | None = None
+    below: tuple[str, ...] = ()
     forwards: float | None = None
     seconds: float | None = None
     reason: str | None = None
@@ -199,6 +202,7 @@ def _board(task: str, version: int, model: str, metric: str, scores: Iterable[di
                 rank_high=standing and standing.rank_high,
                 tie_group=standing and standing.tie_group,
                 p_best=standing and standing.p_best,
+                below=tuple(name for name in FLOORS if standing and name in ranked and ranked[name].rank < standing.rank),
                 forwards=_average(method.forwards),
                 seconds=_average(method.seconds),
                 reason=_most_frequent(method.reasons),

@@ -231,7 +231,7 @@ def _contrasts(
     samples: Sequence[str], gaps: Float[np.ndarray, " sample"], facts: Mapping[str, tuple[str, Mapping[str, str]]]
 ) -> list[Contrast]:
     """Return the samples of largest difference either way, each once, the largest first."""
-    order = np.argsort(-np.abs(gaps), kind="stable")
+    order: list[int] = np.argsort(-np.abs(gaps), kind="stable").tolist()
     chosen = [i for i in order if gaps[i] > 0][:EXTREMES] + [i for i in order if gaps[i] < 0][:EXTREMES]
     return [
         Contrast(sample=samples[i], text=facts[samples[i]][0] if samples[i] in facts else "", difference=float(gaps[i]))

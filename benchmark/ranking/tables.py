@@ -6,12 +6,15 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 from benchmark.ranking.boards import Row
 
 Format = Literal["text", "markdown", "csv", "json", "latex"]
 
+BELOW = "†"
 HEADER = ("rank", "tie group", "method", "mean", "95 % interval", "n", "failed", "degenerate", "forwards")
 
 
@@ -31,8 +34,20 @@ def to_csv(rows: Sequence[Row]) -> str:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(dataclasses.asdict(row) for row in rows)
+    writer.writerows(dataclasses.asdict(row) | {"below": " ".join(row.below)} for row in rows)
     return stream.getvalue().rstrip("\n")
+
+
+def to_parquet(rows: Sequence[Row], path: Path) -> None:
+    """Write every field of every row as a Parquet file."""
+    import duckdb
+
+    lines = "\n".join(json.dumps(dataclasses.asdict(row)) for row in rows)
+    with TemporaryDirectory() as folder:
+        source = Path(folder) / "rows.json"
+        source.write_text(lines, encoding="utf-8")
+        query = "COPY (SELECT * FROM read_json($source, format = 'newline_delimited')) TO '{}' (FORMAT parquet)"
+        duckdb.connect().execute(query.format(str(path).replace("'", "''")), {"source": str(source)})
 
 
 def to_text(rows: Sequence[Row]) -> str:
@@ -117,7 +132,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     return (
         rank,
         str(row.tie_group or "–"),
-        row.method,
+        f"{row.method} {BELOW}" if row.below else row.method,
         number(row.mean),
         "–" if row.low is None else f"[{number(row.low)}, {number(row.high)}]",
         str(row.n) if row.n == row.n_samples else f"{row.n} of {row.n_samples}",
@@ -132,6 +147,9 @@ def _remarks(board: Sequence[Row]) -> Iterator[str]:
     left_out = max(board, key=lambda row: row.n_excluded)
     if left_out.n_excluded:
         yield f"left out for every method: {left_out.n_excluded} ({left_out.exclusion})"
+    controls = sorted({name for row in board for name in row.below})
+    if controls:
+        yield f"{BELOW} below {' or '.join(controls)}"
     for row in board:
         if row.state == "unsupported":
             yield f"{row.method}: does not apply: {row.reason}"
@@ -140,6 +158,13 @@ def _remarks(board: Sequence[Row]) -> Iterator[str]:
 
 
 def _escape(text: str) -> str:
-    signs = {"\\": r"\textbackslash{}", "·": r"$\cdot$", "–": "--", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    signs = {
+        "\\": r"\textbackslash{}",
+        "·": r"$\cdot$",
+        "–": "--",
+        BELOW: r"\dag{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+    }
     signs |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
     return "".join(signs.get(sign, sign) for sign in text)

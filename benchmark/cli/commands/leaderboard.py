@@ -9,6 +9,7 @@ from benchmark.cli.base import json_option, note, store_option
 from benchmark.errors import BenchmarkError, UnknownName
 from benchmark.ranking import Format, Selection, render
 from benchmark.ranking import leaderboard as rank
+from benchmark.ranking.tables import to_parquet
 from benchmark.runner.catalogue import split
 from benchmark.store import open_store
 
@@ -20,6 +21,7 @@ from benchmark.store import open_store
 @click.option("--method", "-m", multiple=True, help="Rank only these methods, by their label. [default: all]")
 @click.option("--limit", type=click.IntRange(min=1), help="Rank on the first samples of every task only.")
 @click.option("--format", "form", type=click.Choice(get_args(Format)), default="text", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write here; a .parquet file gets every field.")
 @store_option
 @json_option
 def leaderboard(
@@ -29,6 +31,7 @@ def leaderboard(
     method: tuple[str, ...],
     limit: int | None,
     form: str,
+    out: Path | None,
     store: Path,
     as_json: bool,
 ) -> None:
@@ -54,4 +57,9 @@ def leaderboard(
             if any((task, model, metric, method)):
                 raise BenchmarkError(f"no score in {store} is of this selection; `benchmark list runs` shows what was run")
             note(f"{store} holds no scores yet")
-    click.echo(render(rows, "json" if as_json else cast(Format, form)))
+    if out is not None and out.suffix == ".parquet":
+        to_parquet(rows, out)
+    elif out is not None:
+        out.write_text(render(rows, "json" if as_json else cast(Format, form)) + "\n", encoding="utf-8")
+    else:
+        click.echo(render(rows, "json" if as_json else cast(Format, form)))
