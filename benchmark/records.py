@@ -152,13 +152,17 @@ class ScoreRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitResult:
-    """All that one unit adds to the store, written in one transaction; ``explanation`` is ``None`` when it is there already."""
+    """All that one unit adds to the store, written in one transaction; ``explanation`` is ``None`` when it is there already.
+
+    ``probes`` are explanations made beside it, of changed encoders or samples, that its scores were compared with.
+    """
 
     unit_key: str
     origin: Origin
     sample: SampleRecord
     explanation: ExplanationRecord | None
     scores: tuple[ScoreRecord, ...]
+    probes: tuple[ExplanationRecord, ...] = ()
 
     @property
     def failed(self) -> bool:

@@ -6,7 +6,7 @@ from typing import Literal
 from benchmark.errors import UnknownName
 
 Side = Literal["image", "text"]
-Removal = Literal["mask_pixels", "drop_tokens"]
+Removal = Literal["mask_pixels", "drop_tokens", "blur", "black", "impute"]
 TextRemoval = Literal["attention_mask", "replace_token"]
 Value = Literal["cosine", "logit"]
 Better = Literal["higher", "lower", "neither"]

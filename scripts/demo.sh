@@ -6,4 +6,6 @@ CDPATH='' cd -- "$(dirname -- "$0")/.."
 . scripts/environment.sh
 
 methods=random,uniform,centre,edge,raw_attention,oracle,occlusion,rise,grad_eclip,grad_eclip[heads=model],fixlip
-exec .venv/bin/benchmark run --model embedded --method "$methods" --task 'scenes-*,phantoms-*' --limit 12 "$@"
+tasks=scenes-pointing,scenes-grounding,scenes-insertion,scenes-interactions
+tasks=$tasks,phantoms-pointing,phantoms-grounding,phantoms-insertion,phantoms-interactions
+exec .venv/bin/benchmark run --model embedded --method "$methods" --task "$tasks" --limit 12 "$@"

@@ -169,3 +169,11 @@ def test_a_unit_that_kills_its_worker_twice_is_a_failed_row_and_the_rest_goes_on
     status = query_store(store, "SELECT sample_id, label, error_class FROM explanations WHERE status != 'ok'")[1]
     assert status == [("s003", "fake_broken[how=dies]", "WorkerLost")]
     assert query_store(store, "SELECT count(*) FROM explanations")[1] == [(10,)]
+
+
+def test_a_run_says_what_was_left_out_of_the_data(benchmark, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmark.data.base import DATASETS
+
+    monkeypatch.setattr(DATASETS["fake"], "problems", ("entry 3 has no box; left out",))
+    result = benchmark(*RUN, "--method", "fake_good")
+    assert "fake: 1 entries of its files are left out or mended; the first: entry 3 has no box; left out" in result.stderr

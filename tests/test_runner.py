@@ -1,21 +1,28 @@
 """Plan, run, resume: nothing twice, nothing lost, failures as rows."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import fakes
+import numpy as np
 import pytest
 from fakes import FAKE_TASK, FAKE_TRUTH, FakeEncoder, FakeProtocol, FakeSource, planted  # noqa: F401
 
-from benchmark.errors import InvalidInput, UnknownName
+from benchmark.errors import InvalidInput, UnknownName, UnsupportedEncoder
+from benchmark.explanations import Explanation
+from benchmark.metrics.base import Score
+from benchmark.records import text_hash
 from benchmark.runner import catalogue
+from benchmark.runner.estimate import estimate
 from benchmark.runner.evaluate import evaluate
-from benchmark.runner.plan import Known, Request, make_plan
+from benchmark.runner.execute import run_group
+from benchmark.runner.plan import Known, Request, make_plan, with_stored
 from benchmark.runner.progress import Progress, duration
 from benchmark.runner.run import Summary, run
-from benchmark.store import open_store, rows
+from benchmark.store import StoredExplanation, open_store, rows
+from benchmark.tasks.base import TASKS, Probe, Task
 
 pytestmark = pytest.mark.usefixtures("planted")
 
@@ -254,3 +261,194 @@ def _results():
 
     plan = make_plan(request("fake_noise"), FakeEncoder(), Known())
     return run_group(FakeEncoder(), plan.groups[0])
+
+
+@dataclass(frozen=True)
+class FakeProbe(Probe):
+    """Another encoder, text, image or seed; ``how`` says what goes wrong with it."""
+
+    changes: str
+    how: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"other-{self.changes}{self.how}"
+
+    def encoder(self, encoder):
+        if self.how == "unfit":
+            raise UnsupportedEncoder("no copy can be made of this encoder")
+        return FakeEncoder("copy") if self.changes == "encoder" else encoder
+
+    def text(self, text: str) -> str:
+        return f"not {text}" if self.changes == "text" else text
+
+    def pair(self, evaluation):
+        if self.how == "broken":
+            raise OSError("the image cannot be changed")
+        return evaluation.pair
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbedProtocol(FakeProtocol):
+    """Scores how far the mean of the map moves on average."""
+
+    kinds: tuple[str, ...] = ("encoder", "text", "image", "seed")
+    how: str = ""
+
+    @property
+    def probes(self):
+        return tuple(FakeProbe(kind, self.how) for kind in self.kinds)
+
+    def compare(self, explained, probes, evaluation):
+        assert explained.similarity is not None
+        moved = [abs(probe.explanation.image.mean() - explained.explanation.image.mean()) for probe in probes.values()]
+        return {name: Score(value=float(np.mean(moved)), chance=0.5, flags=dict.fromkeys(probes, 1.0)) for name in self.metrics}
+
+
+def probed(name: str = "fake-probed", **fields) -> Task:
+    """Make a task that nobody else meets."""
+    task = Task(id=name, version=1, data="fake", view="captions", protocol=ProbedProtocol(**fields), summary="Probed.")
+    TASKS._items.pop(name)
+    return task
+
+
+EXPLAINED = "SELECT encoder, revision, sample_id, text_hash, seed, status FROM explanations ORDER BY ALL"
+
+
+def test_probes_are_explained_and_stored_once(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = request("fake_noise", probed(), limit=2)
+    assert go(store, asked) == Summary(n_units=2, n_done=2, encoders=("fake",))
+    found = read(store, EXPLAINED)
+    assert len(found) == 2 * 5
+    own = [row for row in found if row["sample_id"].startswith("s000")]
+    assert {row["revision"] for row in own} == {"r1", "r1+other-encoder"}
+    assert {row["sample_id"] for row in own} == {"s000", "s000~other-image"}
+    assert {row["text_hash"] for row in own} == {text_hash("sample 0"), text_hash("not sample 0")}
+    assert {row["seed"] for row in own} == {0, 1}
+    assert len(read(store, "SELECT * FROM samples WHERE text = 'not sample 0'")) == 1
+    scores = read(store, "SELECT * FROM scores ORDER BY score_key")
+    assert {row["status"] for row in scores} == {"ok"}
+    assert json.loads(scores[0]["flags"]) == dict.fromkeys([probe.name for probe in probed().protocol.probes], 1.0)
+    assert go(store, asked).n_done == 0
+    monkeypatch.setattr(fakes.FakeNoise, "explain", None)  # and a new metric explains nothing
+    monkeypatch.setattr(FakeProtocol, "more", ("fake_extra",))
+    assert go(store, asked) == Summary(n_units=2, n_done=2, encoders=("fake",))
+    new = read(store, "SELECT value FROM scores WHERE metric = 'fake_extra' ORDER BY unit_key")
+    old = read(store, "SELECT value FROM scores WHERE metric = 'fake_mean' ORDER BY unit_key")
+    assert new == old
+    assert read(store, EXPLAINED) == found
+
+
+def test_a_deterministic_method_is_its_own_other_seed(store: Path) -> None:
+    go(store, request("fake_good", probed(kinds=("seed",)), limit=1))
+    assert len(read(store, EXPLAINED)) == 1
+    assert read(store, "SELECT value FROM scores") == [{"value": 0.0}] * 2
+
+
+def test_tasks_share_probes_and_a_stored_explanation(store: Path) -> None:
+    go(store, request("fake_noise", FAKE_TASK, limit=1))
+    tasks = probed(kinds=("text", "image")), probed("fake-probed-too", kinds=("image", "seed"))
+    assert go(store, request("fake_noise", FAKE_TASK, *tasks, limit=1)).n_done == 1
+    assert len(read(store, EXPLAINED)) == 1 + 3
+    more = probed("fake-probed-three", kinds=("text", "encoder"))
+    assert go(store, request("fake_noise", more, limit=1)).n_done == 1
+    assert len(read(store, EXPLAINED)) == 1 + 4
+
+
+def test_probes_change_no_key_of_what_has_none() -> None:
+    def keys(*tasks) -> dict[str, set[str]]:
+        plan = make_plan(request("fake_noise", *tasks, limit=1), FakeEncoder(), Known())
+        units = [unit for group in plan.groups for unit in group.units]
+        return {unit.key: {s.key(unit.key, name) for s in unit.scorings for name in s.metrics} for unit in units}
+
+    unit, scores = "5697dce29344b95683113d843b36efdd", {"65b14064b916850205e7ceef580a6e78", "3c686e013050800f551143b1ad6fe40a"}
+    assert keys(FAKE_TASK) == {unit: scores}  # as they were before there were probes
+    assert scores < keys(FAKE_TASK, probed())[unit]
+
+
+def test_a_failed_probe_fails_its_scores_and_nothing_else(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = request("fake_noise", FAKE_TASK, probed(how="broken", kinds=("image", "seed")), limit=1)
+    summary = go(store, asked)
+    assert (summary.n_done, summary.n_failed) == (1, 1)
+    scores = read(store, "SELECT task, status, value, reason FROM scores ORDER BY task")
+    assert [(row["task"], row["status"]) for row in scores] == [("fake-mean", "ok")] * 2 + [("fake-probed", "failed")] * 2
+    assert {row["value"] for row in scores[2:]} == {0.5}
+    assert scores[2]["reason"] == "the probe other-imagebroken could not be explained: the image cannot be changed"
+    failed = read(store, "SELECT sample_id, error_class FROM explanations WHERE status = 'failed'")
+    assert failed == [{"sample_id": "s000~other-imagebroken", "error_class": "OSError"}]
+    assert go(store, asked) == Summary(n_units=1, n_stored=1, n_failed=1, encoders=("fake",))
+    monkeypatch.setattr(FakeProbe, "pair", Probe.pair)
+    assert go(store, asked, retry_failed=True).n_failed == 0
+    assert {row["status"] for row in read(store, EXPLAINED)} == {"ok"}
+
+
+def test_a_method_that_fails_on_a_probe_alone_fails_there(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = fakes.FakeNoise.explain
+
+    def explain(self, encoder, pair, rng):
+        if pair.text.startswith("not"):
+            raise ZeroDivisionError("never say no")
+        return original(self, encoder, pair, rng)
+
+    monkeypatch.setattr(fakes.FakeNoise, "explain", explain)
+    assert go(store, request("fake_noise", probed(), limit=1)).n_failed == 1
+    reasons = {row["reason"] for row in read(store, "SELECT reason FROM scores WHERE value = 0.5")}
+    assert reasons == {"the probe other-text could not be explained: never say no"}
+
+
+def test_an_encoder_that_cannot_be_copied_leaves_the_task_unsupported(store: Path) -> None:
+    assert go(store, request("fake_noise", probed(how="unfit"), limit=1)).n_failed == 0
+    scores = read(store, "SELECT status, value, reason FROM scores")
+    assert {(row["status"], row["value"]) for row in scores} == {("unsupported", None)}
+    assert "no copy can be made of this encoder" in scores[0]["reason"]
+
+
+def test_a_method_pays_for_each_probe_by_itself(store: Path) -> None:
+    go(store, request("fake_noise", probed(), limit=1))
+    costs = read(store, "SELECT image_forwards, similarity, explained_similarity FROM explanations")
+    assert [row["image_forwards"] for row in costs] == [1] * 5
+    assert all(row["similarity"] == row["explained_similarity"] for row in costs)
+
+
+def test_an_interruption_among_probes_stores_nothing_of_the_unit(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    original = fakes.FakeNoise.explain
+
+    def explain(self, encoder, pair, rng):
+        calls.append(pair.text)
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        return original(self, encoder, pair, rng)
+
+    monkeypatch.setattr(fakes.FakeNoise, "explain", explain)
+    asked = request("fake_noise", probed(), limit=2)
+    assert (go(store, asked).interrupted, len(read(store, EXPLAINED))) == (True, 5)
+    assert go(store, asked).n_done == 1
+    assert len(read(store, EXPLAINED)) == 10
+    assert len(calls) == 8 + 5
+
+
+def test_a_unit_that_killed_its_worker_is_lost_with_its_probes(store: Path) -> None:
+    plan = make_plan(request("fake_noise", probed(), limit=1), FakeEncoder(), Known())
+    key = plan.groups[0].units[0].key
+    (result,) = run_group(FakeEncoder(), plan.groups[0], lost=frozenset({key}))
+    assert (result.explanation.status, result.probes) == ("failed", ())
+    stored = StoredExplanation("ok", None, None, Explanation(image=np.ones(fakes.GRID)).to_bytes(), 0.5)
+    group = with_stored(replace(plan.groups[0], units=(replace(plan.groups[0].units[0], is_stored=True),)), {key: stored}.get)
+    (result,) = run_group(FakeEncoder(), group, lost=frozenset({key}))
+    assert result.explanation is None
+    assert [probe.error_class for probe in result.probes] == ["WorkerLost"]
+    assert {score.status for score in result.scores} == {"failed"}
+
+
+def test_an_estimate_counts_the_probes_that_are_missing(store: Path) -> None:
+    asked = request("fake_noise,fake_good", probed(), limit=3)
+    found = {row.method: row for row in estimate(asked, [FakeSource()], store)}
+    assert (found["fake_noise"].to_explain, found["fake_noise"].probes) == (3, 12)
+    assert found["fake_good"].probes == 9
+    assert found["fake_good"].forwards == (3 + 9) * (6 + 2)
+    go(store, replace(asked, limit=2))
+    found = {row.method: row for row in estimate(asked, [FakeSource()], store)}
+    assert (found["fake_noise"].to_explain, found["fake_noise"].probes) == (1, 4)
+    more = request("fake_noise", probed("fake-probed-too", kinds=("image",)), limit=2)
+    assert [(row.to_score, row.probes) for row in estimate(more, [FakeSource()], store)] == [(2, 0)]

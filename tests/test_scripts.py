@@ -1,6 +1,8 @@
 """The scripts behind the pages of ``docs/`` run, and what they compare agrees."""
 
 import json
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -50,3 +52,15 @@ def test_every_claim_is_measured_on_both_sets():
 )
 def test_a_claim_stays_open_unless_the_whole_interval_is_on_one_side(values, expected, verdict):
     assert import_module("check_claims").summarise(values, expected).verdict == verdict
+
+
+def test_the_page_of_tasks_and_metrics_is_up_to_date() -> None:
+    root = Path(__file__).resolve().parents[1]
+    made = subprocess.run(
+        [sys.executable, "-c", "import catalogue; print(catalogue.page(), end='')"],
+        cwd=root / "scripts",
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert made.stdout == (root / "docs" / "tasks.md").read_text(), "run: python scripts/catalogue.py docs/tasks.md"

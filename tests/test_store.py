@@ -5,7 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import duckdb
 import pytest
@@ -105,6 +107,24 @@ def test_a_row_of_the_same_key_is_replaced_and_never_doubled(path: Path) -> None
         store.begin(run_record("r2"))
         store.add(result(0, value=0.75))
     assert query_store(path, "SELECT run_id, value FROM scores")[1] == [("r2", 0.75)]
+
+
+def test_a_units_probes_are_stored_with_it_or_not_at_all(path: Path) -> None:
+    unit = result(0)
+    assert unit.explanation is not None
+    sample = replace(unit.sample, sample_id="s0~probe")
+    probe = replace(unit.explanation, unit_key="probe", sample=sample, similarity=0.25, cost=Cost(backwards=2, seconds=0.5))
+    bad = replace(result(1), probes=(replace(probe, unit_key="other", status=cast(Any, None)),))
+    with StoreWriter(path) as store:
+        store.begin(run_record())
+        store.add(replace(unit, probes=(probe,)))
+        found = store.explanation("probe")
+        with pytest.raises(duckdb.Error):
+            store.add(bad)
+        assert store.explanation("other") is None
+    assert found is not None
+    assert (found.status, found.payload, found.similarity, found.cost) == ("ok", b"npz", 0.25, probe.cost)
+    assert (count(path), count(path, "explanations"), count(path, "samples")) == (1, 2, 2)
 
 
 def test_a_writer_that_adds_nothing_leaves_the_store_as_it_was(path: Path) -> None:

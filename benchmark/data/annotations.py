@@ -62,7 +62,7 @@ class Instance:
         if self.polygons:
             polygons: Any = [list(polygon) for polygon in self.polygons]  # a form that pycocotools' types leave out
             code: Any = rle.merge(rle.frPyObjects(polygons, height, width))
-            runs = _decode_runs(code["counts"].decode())  # its own decode step warns under numpy 2
+            runs = decode_runs(code["counts"].decode())  # its own decode step warns under numpy 2
         if runs:
             return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
         return None
@@ -335,7 +335,7 @@ def _read_outline(
     elif isinstance(outline, dict):
         code = cast(dict[str, Any], outline)
         counts = code.get("counts")
-        runs = _decode_runs(counts) if isinstance(counts, str) else counts
+        runs = decode_runs(counts) if isinstance(counts, str) else counts
         if isinstance(runs, list) and all(_is_count(run) for run in cast(list[Any], runs)):
             lengths = tuple(cast(list[int], runs))
             if code.get("size") == [image.height, image.width] and sum(lengths) == image.height * image.width:
@@ -344,7 +344,7 @@ def _read_outline(
     return (), ()
 
 
-def _decode_runs(counts: str) -> list[int]:
+def decode_runs(counts: str) -> list[int]:
     """Return the lengths behind COCO's compressed run-length string; pycocotools reads past the end of a broken one."""
     runs: list[int] = []
     value, shift = 0, 0

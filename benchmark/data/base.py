@@ -1,10 +1,10 @@
 """Samples: an image, a text, and where the text's phrases are true in the image."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, overload
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -60,14 +60,39 @@ def read_image(path: Path | str) -> Image.Image:
         raise InvalidInput(f"the image {path} cannot be read ({error}); is it truncated or not an image?") from error
 
 
+class LazySamples[K](Sequence[Sample]):
+    """Samples made from their keys when asked for, since the masks of a whole data set need more memory than a laptop has."""
+
+    def __init__(self, build: Callable[[K], Sample], keys: Sequence[K]) -> None:
+        self._build = build
+        self._keys = keys
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> "LazySamples[K]": ...
+    def __getitem__(self, index: int | slice) -> "Sample | LazySamples[K]":
+        if isinstance(index, slice):
+            return LazySamples(self._build, self._keys[index])
+        return self._build(self._keys[index])
+
+
 class DataSet(ABC):
-    """A versioned list of samples; ``data_dir`` is a local folder for sets that are not generated."""
+    """A versioned list of samples; ``data_dir`` is a local folder for sets that are not generated.
+
+    ``shows_images`` is false where the licence lets scores be published, but neither images nor texts.
+    """
 
     name: ClassVar[str]
     version: ClassVar[str]
     summary: ClassVar[str] = ""
     licence: ClassVar[str] = ""
     synthetic: ClassVar[bool] = False
+    views: ClassVar[tuple[str, ...]] = ("captions", "phrases")
+    shows_images: ClassVar[bool] = True
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
@@ -81,6 +106,20 @@ class DataSet(ABC):
     def revision(self) -> str:
         """The version, with a hash of the content where a local folder gives it: part of the key of every result."""
         return self.version
+
+    @property
+    def card(self) -> str:
+        """The data card, as Markdown: what this is, its size, licence and access, leakage, and what may be shown."""
+        path = Path(__file__).with_name("cards") / f"{self.name}.md"
+        try:
+            return path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise DataError(f"{self.name} has no data card; it belongs at {path}") from None
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """One sentence for each entry of the files that was left out or mended; complete once samples were read."""
+        return ()
 
     @abstractmethod
     def samples(self, view: str, limit: int | None = None) -> Sequence[Sample]:

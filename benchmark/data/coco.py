@@ -2,12 +2,12 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import Literal, get_args, overload
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -23,10 +23,13 @@ from benchmark.data.annotations import (
     read_annotations,
     region,
 )
-from benchmark.data.base import DataSet, Phrase, Region, Sample
+from benchmark.data.base import DataSet, LazySamples, Phrase, Region, Sample
+from benchmark.data.selections import selected
 from benchmark.errors import UnknownName
 
 View = Literal["captions", "phrases", "grounding"]
+
+N_PROBED = 100  # images whose captions tell whether captions name categories
 
 SYNONYMS = {
     "bicycle": ("bike",),
@@ -85,6 +88,7 @@ class Coco(DataSet):
     version = "1"
     summary = "photographs with captions and outlined objects"
     licence = "annotations CC BY 4.0; each photograph has a Flickr licence of its own (stratum 'licence')"
+    views = get_args(View)
 
     def __init__(self, data_dir: Path | None = None, split: str | None = None) -> None:
         super().__init__(data_dir)
@@ -121,14 +125,18 @@ class Coco(DataSet):
 
         ``captions``: each image with its first caption, and what phrases that has. ``grounding``: every caption that has
         a phrase. ``phrases``: each phrase of an image once, as "a photo of a dog"; phrases of the same words in several
-        captions of an image are one, in all their places.
+        captions of an image are one, in all their places. Where captions seldom name a category, the phrases are the names
+        of the categories in the image instead. ``captions:deciles`` and the like are frozen lists (``data.selections``).
         """
+        if ":" in view:
+            return selected(self, view, limit)
         if view == "phrases":
-            return _LazySamples(self._phrase_sample, list(islice(self._phrases(), limit)))
+            phrases = self._phrases() if self._names_objects else self._category_phrases()
+            return LazySamples(self._phrase_sample, list(islice(phrases, limit)))
         if view not in get_args(View):
             raise UnknownName("view of coco", view, get_args(View))
         chosen = self._first_captions() if view == "captions" else self._grounded_captions()
-        return _LazySamples(self._caption_sample, list(islice(chosen, limit)))
+        return LazySamples(self._caption_sample, list(islice(chosen, limit)))
 
     def _first_captions(self) -> Iterator[Caption]:
         return (captions[0] for captions in self.annotations.captions.values())
@@ -147,6 +155,21 @@ class Coco(DataSet):
                     joined = tuple(dict.fromkeys((*first.instances, *mention.instances)))
                     found[slug] = words, Mention(first.start, first.end, first.label, joined)
             yield from ((image_id, words, mention) for words, mention in found.values())
+
+    def _category_phrases(self) -> Iterator[tuple[int, str, Mention]]:
+        for image_id, instances in self.annotations.instances.items():
+            for category in dict.fromkeys(instance.category for instance in instances):
+                named = tuple(instance for instance in instances if instance.category == category)
+                yield image_id, category, Mention(0, 0, category, named)
+
+    @cached_property
+    def _names_objects(self) -> bool:
+        """Whether at least half of the first images with captions and objects have a phrase; with a phrases file, true."""
+        if self.annotations.mentions is not None:
+            return True
+        described = [image for image in self.annotations.captions if image in self.annotations.instances][:N_PROBED]
+        named = sum(any(map(self.mentions, self.annotations.captions[image])) for image in described)
+        return 2 * named >= len(described) > 0
 
     def mentions(self, caption: Caption) -> Sequence[Mention]:
         """Return the phrases of one caption and the instances that each speaks of, in order."""
@@ -188,8 +211,8 @@ class Coco(DataSet):
         cluster = f"{self.name}/{image.id:012d}"
         strata = {"licence": image.licence}
         if phrases:
-            strata["object_area"] = _one(_area(phrase.region) for phrase in phrases)
-            strata["n_instances"] = _one(_count(mention.instances) for mention in mentions)
+            strata["object_area"] = one_stratum(object_area(phrase.region) for phrase in phrases)
+            strata["n_instances"] = one_stratum(_count(mention.instances) for mention in mentions)
         return Sample(
             id=f"{cluster}#{part}", image=self._path(image), text=text, cluster=cluster, phrases=phrases, strata=strata
         )
@@ -275,7 +298,8 @@ def _region(instances: Sequence[Instance], image: ImageRecord) -> Region:
     return region(instances, image.width, image.height)
 
 
-def _area(where: Region) -> str:
+def object_area(where: Region) -> str:
+    """Return COCO's size of an object: ``small`` under 32² pixels, ``large`` from 96², by mask or else by boxes."""
     sides = where.boxes[:, 2:] - where.boxes[:, :2]
     pixels = float(sides.prod(axis=1).sum()) if where.mask is None else int(np.count_nonzero(where.mask))
     return "small" if pixels < 32**2 else "medium" if pixels < 96**2 else "large"
@@ -285,26 +309,7 @@ def _count(instances: Sequence[Instance]) -> str:
     return "1" if len(instances) == 1 and not instances[0].crowd else "2+"
 
 
-def _one(values: Iterable[str]) -> str:
+def one_stratum(values: Iterable[str]) -> str:
+    """Return the value that all share, or ``mixed``."""
     found = set(values)
     return found.pop() if len(found) == 1 else "mixed"
-
-
-class _LazySamples[K](Sequence[Sample]):
-    """Samples made when asked for, since the masks of a whole COCO split need more memory than a laptop has."""
-
-    def __init__(self, build: Callable[[K], Sample], keys: Sequence[K]) -> None:
-        self._build = build
-        self._keys = keys
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> "_LazySamples[K]": ...
-    def __getitem__(self, index: int | slice) -> "Sample | _LazySamples[K]":
-        if isinstance(index, slice):
-            return _LazySamples(self._build, self._keys[index])
-        return self._build(self._keys[index])

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, overload
+from typing import ClassVar, Literal, overload
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
@@ -26,6 +26,7 @@ from benchmark.data.grammar import (
     slots,
     write,
 )  # fmt: skip
+from benchmark.data.selections import selected
 from benchmark.errors import InvalidInput
 
 HELD_OUT = 1 << 40  # training draws indices below, evaluation from here on
@@ -78,8 +79,17 @@ class GeneratedSet(DataSet):
     def strata(self, rendered: Rendered, row: int, about: Sequence[int]) -> Mapping[str, str]:
         """Groups a sample belongs to, for breaking results down."""
 
-    def samples(self, view: str, limit: int | None = None) -> "GeneratedSamples":
-        """``captions``: a caption of one to three things. ``phrases``: one short phrase with a distractor in the image."""
+    @overload
+    def samples(self, view: Literal["captions", "phrases"], limit: int | None = None) -> "GeneratedSamples": ...
+    @overload
+    def samples(self, view: str, limit: int | None = None) -> Sequence[Sample]: ...
+    def samples(self, view: str, limit: int | None = None) -> Sequence[Sample]:
+        """``captions``: a caption of one to three things. ``phrases``: one short phrase with a distractor in the image.
+
+        ``captions:deciles`` and the like are frozen lists of these (``data.selections``).
+        """
+        if ":" in view:
+            return selected(self, view, limit)
         if view not in VIEWS:
             raise InvalidInput(f"{self.name} has no view {view!r}; its views are {', '.join(VIEWS)}")
         count = DEFAULT_SIZE if limit is None else limit
@@ -150,6 +160,10 @@ class GeneratedSamples(Sequence[Sample]):
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def take(self, positions: Sequence[int]) -> "GeneratedSamples":
+        """Return the samples at these positions, in this order."""
+        return GeneratedSamples(self.data, self.view, self.indices[np.asarray(positions, dtype=np.int64)])
 
     @overload
     def __getitem__(self, index: int) -> Sample: ...

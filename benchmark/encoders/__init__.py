@@ -137,7 +137,7 @@ def _load_huggingface(source: str, device: torch.device, revision: str | None, *
             f"no encoder could be loaded as {shown!r}: {_first_line(error)} (known: {', '.join(KNOWN)}; "
             "or a hub id, open_clip:<architecture>/<tag>, or a folder)"
         ) from error
-    found = _fingerprint(Path(source)) if Path(source).is_dir() else pinned
+    found = fingerprint(Path(source)) if Path(source).is_dir() else pinned
     return _verified(wrap(model.to(device), processor, tokenizer, name=shown, revision=found))
 
 
@@ -148,7 +148,7 @@ def _load_open_clip(specification: str, device: torch.device, shown: str) -> Dua
 
     architecture, tag, quick_gelu, revision = specification, "", False, None
     if specification.startswith("local-dir:"):
-        revision = _fingerprint(Path(specification.removeprefix("local-dir:")))
+        revision = fingerprint(Path(specification.removeprefix("local-dir:")))
     elif not specification.startswith("hf-hub:"):
         architecture, _, tag = specification.partition("/")
         if architecture not in open_clip.list_models():
@@ -204,7 +204,7 @@ def _resolves(address: str) -> bool:
         return False
 
 
-def _fingerprint(folder: Path) -> str:
+def fingerprint(folder: Path) -> str:
     """Return a hash of the files in a folder that decide what an encoder computes."""
     digest = sha256()
     for path in sorted(folder.iterdir()):

@@ -54,7 +54,11 @@ class Explainer(ABC):
         unknown = sorted(set(parameters) - known)
         if unknown:
             raise InvalidInput(f"{cls.name} has no parameter {unknown[0]!r}; it takes: {', '.join(sorted(known)) or 'none'}")
-        return cls(**parameters)
+        try:
+            return cls(**parameters)
+        except TypeError as error:
+            given = ", ".join(f"{name}={value!r}" for name, value in parameters.items())
+            raise InvalidInput(f"{cls.name} cannot take {given}: {error}") from error
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""How a player is taken away. Removal happens in token space, so pixels are never copied."""
+"""How a player is taken away. Removal happens in token space, so that pixels are painted once, not once per coalition.
+
+A patch embedding is a convolution of that patch alone: a patch taken from another image is that image's token.
+"""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -8,8 +11,10 @@ from jaxtyping import Bool
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmark.encoders.coarse import CoarseEncoder
 from benchmark.encoders.tower import State
 from benchmark.errors import UnsupportedEncoder
+from benchmark.games import fills
 from benchmark.types import Registry
 
 if TYPE_CHECKING:
@@ -17,32 +22,66 @@ if TYPE_CHECKING:
 
 Embed = Callable[[Bool[Tensor, "coalition player"]], Tensor]
 """Maps coalitions of one side's players, already on the device, to unit embeddings."""
+Paint = Callable[[Bool[Tensor, "coalition player"]], Tensor]
+"""Maps coalitions to what removed patches show, pixels or tokens: one row for each of them, or one for all."""
 
-IMAGE_REMOVALS: Registry[Callable[["DualEncoder", "Pair"], Embed]] = Registry("removal operator")
-TEXT_REMOVALS: Registry[Callable[["DualEncoder", "Pair"], Embed]] = Registry("text removal operator")
+Operator = Callable[["DualEncoder", "Pair"], Embed]
+
+IMAGE_REMOVALS: Registry[Operator] = Registry("removal operator")
+TEXT_REMOVALS: Registry[Operator] = Registry("text removal operator")
 
 
 def mask_pixels(encoder: "DualEncoder", pair: "Pair") -> Embed:
     """Set a patch's pixels to the normalised zero, the mean colour (FIxLIP's operator); its token stays.
 
-    A patch embedding is a convolution of that patch alone, so a masked patch becomes the embedding of a zero image
-    (its bias, if it has one).
+    A masked patch becomes the embedding of a zero image: the bias of the patch embedding, if it has one.
     """
+    return _repaint(encoder, pair, torch.zeros_like(pair.pixel_values))
+
+
+def blur(encoder: "DualEncoder", pair: "Pair") -> Embed:
+    """Show a removed patch of the blurred image (RISE's insertion; ``fills.blurred``)."""
+    return _repaint(encoder, pair, fills.blurred(pair.pixel_values))
+
+
+def black(encoder: "DualEncoder", pair: "Pair") -> Embed:
+    """Set a patch's pixels to black; needs the encoder's image processor."""
+    return _repaint(encoder, pair, fills.black(encoder, pair))
+
+
+def impute(encoder: "DualEncoder", pair: "Pair") -> Embed:
+    """Let the kept patches continue into the removed ones, plus a little noise (ROAD's idea; ``fills.imputed``)."""
+
+    def paint(coalitions: Bool[Tensor, "coalition player"]) -> Tensor:
+        return fills.imputed(pair.pixel_values, coalitions.view(-1, *encoder.patch_grid))
+
     if not encoder.has_tower("image"):
-        return _mask_real_pixels(encoder, pair)
+        return _repaint_pixels(encoder, pair, paint)
     shown = encoder.image_tokens(pair.pixel_values)
-    hidden = encoder.image_tokens(torch.zeros_like(pair.pixel_values))
+    return _mix(encoder, shown, lambda coalitions: encoder.image_tokens(paint(coalitions)))
+
+
+def _repaint(encoder: "DualEncoder", pair: "Pair", painted: Tensor) -> Embed:
+    """Show a removed patch of one painted image, the same whatever is kept."""
+    if not encoder.has_tower("image"):
+        return _repaint_pixels(encoder, pair, lambda _: painted)
+    shown, hidden = encoder.image_tokens(pair.pixel_values), encoder.image_tokens(painted)
+    return _mix(encoder, shown, lambda _: hidden)
+
+
+def _mix(encoder: "DualEncoder", shown: Tensor, hidden: Paint) -> Embed:
+    """Take the tokens of kept patches from one image and the others from another."""
     tower = encoder.image
 
     def embed(coalitions: Bool[Tensor, "coalition player"]) -> Tensor:
-        tokens = torch.where(coalitions[:, :, None], shown, hidden)
+        tokens = torch.where(coalitions[:, :, None], shown, hidden(coalitions))
         return F.normalize(tower.encode(State(hidden=tower.embed(tokens, None))), dim=-1)
 
     return embed
 
 
-def _mask_real_pixels(encoder: "DualEncoder", pair: "Pair") -> Embed:
-    """Multiply pixels by the upsampled mask, for towers that no transformer loop describes."""
+def _repaint_pixels(encoder: "DualEncoder", pair: "Pair", painted: Paint) -> Embed:
+    """Repaint the pixels of removed patches, for towers that no transformer loop describes."""
 
     def embed(coalitions: Bool[Tensor, "coalition player"]) -> Tensor:
         rows, columns = encoder.patch_grid
@@ -50,7 +89,7 @@ def _mask_real_pixels(encoder: "DualEncoder", pair: "Pair") -> Embed:
         mask = torch.ones(len(coalitions), 1, *pair.pixel_values.shape[-2:], dtype=torch.bool, device=encoder.device)
         grid = coalitions.view(-1, 1, rows, columns).repeat_interleave(height, 2).repeat_interleave(width, 3)
         mask[:, :, : rows * height, : columns * width] = grid  # pixels left over belong to no patch
-        return encoder.embed_images(pair.pixel_values * mask)
+        return encoder.embed_images(torch.where(mask, pair.pixel_values, painted(coalitions)))
 
     return embed
 
@@ -114,7 +153,23 @@ def replace_token(encoder: "DualEncoder", pair: "Pair") -> Embed:
     return embed
 
 
-IMAGE_REMOVALS.add("mask_pixels", mask_pixels)
-IMAGE_REMOVALS.add("drop_tokens", drop_tokens)
+def _by_blocks(operator: Operator) -> Operator:
+    """Let an operator take away whole blocks of patches where the encoder is a coarse one."""
+
+    def prepared(encoder: "DualEncoder", pair: "Pair") -> Embed:
+        if not isinstance(encoder, CoarseEncoder):
+            return operator(encoder, pair)
+        embed = _by_blocks(operator)(encoder.fine, pair)
+        block_of_patch = torch.from_numpy(encoder.block_of_patch).to(encoder.device)
+        return lambda coalitions: embed(coalitions[:, block_of_patch])
+
+    return prepared
+
+
+IMAGE_REMOVALS.add("mask_pixels", _by_blocks(mask_pixels))
+IMAGE_REMOVALS.add("drop_tokens", _by_blocks(drop_tokens))
+IMAGE_REMOVALS.add("blur", _by_blocks(blur))
+IMAGE_REMOVALS.add("black", _by_blocks(black))
+IMAGE_REMOVALS.add("impute", _by_blocks(impute))
 TEXT_REMOVALS.add("attention_mask", attention_mask)
 TEXT_REMOVALS.add("replace_token", replace_token)

@@ -1,11 +1,14 @@
 """Whether a map lies on the region the text names: pointing game, its energy form and average precision on the patch grid.
 
+Then the variants under which papers report the pointing game, which differ in what counts as inside.
+
 ``coverage`` is the share of every patch inside the region, 0 to 1. With it, the scores on the patch grid equal those of
 the nearest-upsampled map on pixels, without upsampling anything. The same functions score a token vector against a span.
 """
 
 import numpy as np
 from jaxtyping import Float
+from scipy.stats import norm
 
 from benchmark.errors import InvalidInput
 from benchmark.metrics import policy
@@ -46,6 +49,55 @@ Metric(
     source="protocols.md 1.7; tied scores form one group and nothing is interpolated, as in scikit-learn",
     chance="expected value under a random order of the patches; above the region's share on a small grid",
     known_failures="a region that cuts through patches keeps even a perfect map below 1: flag `ceiling`",
+)
+
+Metric(
+    name="pointing_disc",
+    unit="hits per sample",
+    better="higher",
+    low=0.0,
+    high=1.0,
+    track="localisation",
+    summary="Does the region reach within 15 original pixels of the map's maximum? Equal maxima share the hit.",
+    source="TorchRay's pointing game (Fong et al. 2019, 1910.08485), after Zhang et al. 2016 (1608.00507)",
+    chance="share of patches whose centre is within the tolerance of the region",
+    known_failures="on small images the tolerance is large: chance rises far above the region's share",
+)
+Metric(
+    name="rank_accuracy",
+    unit="share of the region",
+    better="higher",
+    low=0.0,
+    high=1.0,
+    track="localisation",
+    summary="Share of the region among the highest-ranked patches, as many as the region is large.",
+    source="Arras et al. 2022 (2003.07258), relevance rank accuracy",
+    chance="share of the image inside the region",
+    known_failures="a region that cuts through patches keeps even a perfect map below 1: flag `ceiling`",
+)
+Metric(
+    name="pga_argmax",
+    unit="hits per phrase",
+    better="higher",
+    low=0.0,
+    high=1.0,
+    track="localisation",
+    summary="Does the highest-scoring patch belong to the region, all or nothing? Equal maxima share the hit.",
+    source="exCLIP (2408.14153), point-game accuracy; which of two readings it is, the paper leaves open",
+    chance="share of patches that belong to the region",
+    known_failures="as for `pointing_hit`; a patch belongs to the region if half of it does",
+)
+Metric(
+    name="pga_majority",
+    unit="hits per phrase",
+    better="higher",
+    low=0.0,
+    high=1.0,
+    track="localisation",
+    summary="Does more than half of the map's positive mass lie in the region?",
+    source="exCLIP (2408.14153), point-game accuracy; which of two readings it is, the paper leaves open",
+    chance="probability under independent normal scores",
+    known_failures="in small regions almost no map has its majority, in large ones almost every map",
 )
 
 
@@ -107,6 +159,76 @@ def average_precision(heat: Float[np.ndarray, "*grid"], coverage: Float[np.ndarr
     return Score(value=_average_precision(heat, coverage), chance=chance, flags=flags)
 
 
+def pointing_disc(heat: Float[np.ndarray, "*grid"], distance: Float[np.ndarray, "*grid"], *, radius: float = 15.0) -> Score:
+    """Expected hit of the highest-scoring patch's centre, which may miss the region by ``radius``, 0 to 1; higher is better.
+
+    ``distance`` is that of every patch's centre from the region, 0 inside it, in the unit of ``radius``: original pixels. A
+    constant map scores chance, the share of patches that would hit. Flags as for ``pointing_hit``.
+
+    >>> pointing_disc(np.array([0.0, 1.0]), np.array([0.0, 12.0])).value
+    1.0
+    """
+    distance = policy.require_finite("distances from the region", distance)
+    if distance.min() < 0 or radius < 0:
+        raise InvalidInput(f"distances are 0 or more; got {distance.min():g}, with a radius of {radius:g}")
+    near = (distance <= radius).astype(np.float64)
+    if not near.any():  # a map cannot be right
+        heat = policy.require_finite("map", heat)
+        return Score(value=0.0, chance=0.0, degenerate=policy.is_constant(heat), flags=_flags(heat))
+    return pointing_hit(heat, near)
+
+
+def rank_accuracy(heat: Float[np.ndarray, "*grid"], coverage: Float[np.ndarray, "*grid"]) -> Score:
+    """Share of the region that the highest-ranked patches hold, as many patches as it would fill, 0 to 1; higher is better.
+
+    The last patch may count in part; tied patches are taken in equal shares. A constant map scores chance, the region's share
+    of the image. Flags: ``ceiling``, what a map equal to ``coverage`` would reach.
+
+    >>> rank_accuracy(np.array([4.0, 3.0, 2.0, 1.0]), np.array([1.0, 0.0, 1.0, 0.0])).value
+    0.5
+    """
+    heat, coverage = _checked(heat, coverage)
+    chance, flags = float(coverage.mean()), _flags(heat)
+    flags["ceiling"] = _rank_accuracy(coverage, coverage)
+    if policy.is_constant(heat):
+        return policy.at_chance(chance, **flags)
+    return Score(value=_rank_accuracy(heat, coverage), chance=chance, flags=flags)
+
+
+def pga_argmax(heat: Float[np.ndarray, "*grid"], coverage: Float[np.ndarray, "*grid"]) -> Score:
+    """Expected hit where a patch belongs to the region or does not, 0 to 1; higher is better.
+
+    It belongs if the region covers half of it or, where no patch is so covered, if none is covered more. A constant map
+    scores chance.
+
+    >>> pga_argmax(np.array([3.0, 1.0, 0.0]), np.array([0.5, 1.0, 0.0])).value
+    1.0
+    """
+    heat, coverage = _checked(heat, coverage)
+    return pointing_hit(heat, (coverage >= min(0.5, float(coverage.max()))).astype(np.float64))
+
+
+def pga_majority(heat: Float[np.ndarray, "*grid"], coverage: Float[np.ndarray, "*grid"]) -> Score:
+    """1 if the region holds more than half of the map's positive mass, else 0; higher is better.
+
+    A constant map, or one with no positive score, scores chance: the probability that independent normal scores pass, to the
+    accuracy of the central limit theorem. Flags: ``energy``, the share that was compared with one half.
+
+    >>> pga_majority(np.array([3.0, 2.0, -9.0]), np.array([1.0, 0.0, 0.0])).value
+    1.0
+    """
+    energy = pointing_energy(heat, coverage)
+    excess = np.asarray(coverage, dtype=np.float64) - 0.5
+    mean, deviation = 1 / np.sqrt(2 * np.pi), np.sqrt(0.5 - 1 / (2 * np.pi))  # of a normal score's positive part
+    # Were every patch half covered, every map would hold exactly half: no majority.
+    spread = float(deviation * np.sqrt((excess**2).sum()))
+    chance = float(norm.cdf(mean * excess.sum() / spread)) if spread > 0 else 0.0
+    flags = {"neg_fraction": energy.flags["neg_fraction"], "energy": energy.value}
+    if energy.degenerate:
+        return policy.at_chance(chance, **flags)
+    return Score(value=float(energy.value > 0.5), chance=chance, flags=flags)
+
+
 def average_precision_by_chance(coverage: Float[np.ndarray, "*grid"]) -> float:
     """Return the exact expected average precision of a random order without ties.
 
@@ -131,6 +253,16 @@ def _average_precision(heat: Float[np.ndarray, "*grid"], coverage: Float[np.ndar
     found = np.cumsum(coverage.ravel()[order])[ends]
     gained = np.diff(found, prepend=0.0)
     return float((gained * found / (ends + 1)).sum() / found[-1])
+
+
+def _rank_accuracy(heat: Float[np.ndarray, "*grid"], coverage: Float[np.ndarray, "*grid"]) -> float:
+    """Return the region's share in the top patches, tied ones in equal shares; also of a constant map, where it is the area."""
+    wanted = float(coverage.sum())
+    order = np.argsort(-heat, axis=None, kind="stable")
+    starts = np.flatnonzero(np.append(True, np.diff(heat.ravel()[order]) != 0))  # the first patch of every tied group
+    sizes = np.diff(np.append(starts, heat.size))
+    taken = np.clip((wanted - starts) / sizes, 0.0, 1.0)  # of each group
+    return float(taken @ np.add.reduceat(coverage.ravel()[order], starts) / wanted)
 
 
 def _flags(heat: Float[np.ndarray, "*grid"]) -> dict[str, float]:

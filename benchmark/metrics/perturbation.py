@@ -17,19 +17,21 @@ from benchmark.errors import InvalidInput
 from benchmark.metrics import policy
 from benchmark.metrics.base import Metric, Score, Track
 
-Variant = Literal["image", "text", "joint", "joint_greedy"]
+Variant = Literal["image", "text", "joint", "joint_greedy", "joint_nested"]
 
 _VARIANTS: dict[Variant, tuple[Track, str]] = {
     "image": ("image faithfulness", "patches; the text stays whole"),
     "text": ("text faithfulness", "content tokens; the image stays whole"),
     "joint": ("joint faithfulness", "patches and content tokens on one scale"),
     "joint_greedy": ("joint faithfulness", "best and worst subsets of every size by main effects and pairs"),
+    "joint_nested": ("joint faithfulness", "best and worst chain of nested subsets by main effects and pairs"),
 }
 _FAILURES = "masked inputs are out of distribution; favours methods that query the same game; depends on the removal operator"
 _GREEDY_FAILURES = "; subsets of successive sizes need not be nested"
 
 for _variant, (_track, _players) in _VARIANTS.items():
-    _source = "FIxLIP (2508.05430), greedy cliques" if _variant == "joint_greedy" else "RISE (1806.07421); FIxLIP (2508.05430)"
+    _greedy_search = _variant in ("joint_greedy", "joint_nested")
+    _source = "FIxLIP (2508.05430), greedy cliques" if _greedy_search else "RISE (1806.07421); FIxLIP (2508.05430)"
     _known_failures = _FAILURES + (_GREEDY_FAILURES if _variant == "joint_greedy" else "")
     Metric(
         name=f"insertion_{_variant}",

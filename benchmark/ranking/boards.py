@@ -123,9 +123,11 @@ class _Method:
             self.forwards.append(score["image_forwards"] + score["text_forwards"])
 
 
-# Of several definitions of a task or revisions of a model the one scored last is shown, of a method the newest version.
+# Of several definitions of a task, versions (or folders) of its data and revisions of a model the one scored last is shown,
+# of a method the newest version.
 _SCORES = """
-WITH newest_task AS (SELECT task, arg_max(task_hash, created) AS task_hash FROM scores GROUP BY task),
+WITH newest_data AS (SELECT task, arg_max(coalesce(data_version, ''), created) AS data_version FROM scores GROUP BY task),
+newest_task AS (SELECT task, arg_max(task_hash, created) AS task_hash FROM scores GROUP BY task),
 newest_model AS (SELECT task, encoder, arg_max(revision, created) AS revision FROM scores GROUP BY task, encoder),
 newest_method AS (SELECT task, encoder, label, max(method_version) AS method_version FROM scores GROUP BY task, encoder, label)
 SELECT scores.task, scores.task_version, scores.encoder, scores.metric, scores.label, scores.method_version, scores.sample_id,
@@ -133,6 +135,7 @@ SELECT scores.task, scores.task_version, scores.encoder, scores.metric, scores.l
     explanations.text_forwards, explanations.seconds
 FROM scores
 JOIN newest_task USING (task, task_hash)
+JOIN newest_data ON newest_data.task = scores.task AND newest_data.data_version = coalesce(scores.data_version, '')
 JOIN newest_model USING (task, encoder, revision)
 JOIN newest_method ON newest_method.task = scores.task AND newest_method.encoder = scores.encoder
     AND newest_method.label = scores.label AND newest_method.method_version = scores.method_version

@@ -1,7 +1,8 @@
 """What a run would cost, before it is started."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from benchmark.explainers.base import Explainer
 from benchmark.runner.catalogue import label
 from benchmark.runner.encoders import EncoderSource
-from benchmark.runner.plan import Known, Plan, Request, Samples, Tally, make_plan
+from benchmark.runner.plan import Known, Plan, Request, Samples, Tally, make_plan, probe_units
 from benchmark.store import known_status, open_store, rows
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 class Estimate:
     """One method's part of a run; ``forwards`` and ``seconds`` are ``None`` when nothing is known of them.
 
-    Seconds are of explaining alone, on one process; scoring comes on top.
+    ``probes`` are explanations of changed encoders and samples that some tasks compare with; they are in both prices. Seconds
+    are of explaining alone, on one process; scoring comes on top.
     """
 
     model: str
@@ -29,6 +31,7 @@ class Estimate:
     stored: int
     to_explain: int
     to_score: int
+    probes: int
     forwards: float | None
     seconds: float | None
 
@@ -49,15 +52,18 @@ def estimate(request: Request, sources: Sequence[EncoderSource], store: Path, re
     found: list[Estimate] = []
     for source in sources:
         encoder = source.load()
-        known, past = Known(retry_failed=retry_failed), dict[str, _Price]()
+        known, past, stored = Known(retry_failed=retry_failed), dict[str, _Price](), set[str]()
         if store.exists():
             with open_store(store) as connection:
                 known.units, known.scores = known_status(connection, encoder.name, encoder.revision or "")
                 took = rows(connection, _PAST, [encoder.name])
                 past = {row["label"]: _Price(row["forwards"], row["seconds"]) for row in took}
+                stored = {row["unit_key"] for row in rows(connection, _STORED, [encoder.name])}
         plan = make_plan(request, encoder, known, samples)
         guesses = _guesses(request, encoder, plan, past)
-        found += [_estimate(plan.encoder, name, tally, guesses.get(name, _Price())) for name, tally in plan.per_method.items()]
+        probes = _missing_probes(plan, stored)
+        for name, tally in plan.per_method.items():
+            found.append(_estimate(plan.encoder, name, tally, probes[name], guesses.get(name, _Price())))
     return found
 
 
@@ -65,9 +71,24 @@ _PAST = """
 SELECT label, avg(image_forwards + text_forwards) AS forwards, median(seconds) AS seconds
 FROM explanations WHERE encoder = ? AND status = 'ok' GROUP BY label
 """
+_STORED = "SELECT unit_key FROM explanations WHERE encoder = ? AND status != 'failed'"
 
 
-def _estimate(model: str, method: str, tally: Tally, price: _Price) -> Estimate:
+def _missing_probes(plan: Plan, stored: Collection[str]) -> Counter[str]:
+    """Count the probes that the missing units of each method want and no store holds."""
+    wanted = {
+        probe.key: unit.origin.label
+        for group in plan.groups
+        for unit in group.units
+        for scoring in unit.scorings
+        for probe in probe_units(unit, group.record, scoring.protocol)
+        if not probe.of_itself and probe.key not in stored
+    }
+    return Counter(wanted.values())
+
+
+def _estimate(model: str, method: str, tally: Tally, probes: int, price: _Price) -> Estimate:
+    n = tally.to_explain + probes
     return Estimate(
         model=model,
         method=method,
@@ -75,8 +96,9 @@ def _estimate(model: str, method: str, tally: Tally, price: _Price) -> Estimate:
         stored=tally.units - tally.to_explain - tally.to_score,
         to_explain=tally.to_explain,
         to_score=tally.to_score,
-        forwards=None if price.forwards is None else price.forwards * tally.to_explain,
-        seconds=None if price.seconds is None else price.seconds * tally.to_explain,
+        probes=probes,
+        forwards=None if price.forwards is None else price.forwards * n,
+        seconds=None if price.seconds is None else price.seconds * n,
     )
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
@@ -12,13 +12,14 @@ from benchmark.errors import BenchmarkError, InvalidExplanation, UnsupportedEnco
 from benchmark.explainers.base import TruthReader
 from benchmark.explanations import Explanation
 from benchmark.metrics.base import Score
-from benchmark.records import Cost, ExplanationRecord, ExplanationStatus, ScoreRecord, UnitResult
+from benchmark.records import Cost, ExplanationRecord, ExplanationStatus, Origin, SampleRecord, ScoreRecord, UnitResult
 from benchmark.runner.measure import metered
-from benchmark.runner.plan import Group, Scoring, Unit, truth_hash
-from benchmark.tasks.base import Evaluation
+from benchmark.runner.plan import Group, ProbeUnit, Scoring, Unit, probe_units, truth_hash
+from benchmark.store import StoredExplanation
+from benchmark.tasks.base import Evaluation, Explained, Probe
 
 if TYPE_CHECKING:
-    from benchmark.encoders.base import DualEncoder
+    from benchmark.encoders.base import DualEncoder, Pair
 
 LOST = "WorkerLost"
 LOST_REASON = "the worker process died twice at this unit, killed from outside or out of memory"
@@ -35,14 +36,28 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What explaining came to: an explanation, or why there is none."""
+    """What explaining came to: an explanation, or why there is none. ``similarity`` is the encoder's own, of the same pair."""
 
     status: ExplanationStatus
     explanation: Explanation | None = None
     payload: bytes | None = None
     error_class: str | None = None
     reason: str | None = None
+    similarity: float | None = None
     cost: Cost = field(default_factory=Cost)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """What a probe makes of one sample, for all methods."""
+
+    encoder: "DualEncoder"
+    pair: "Pair"
+    similarity: float | None
+
+
+type Probed = dict[str, tuple[ProbeUnit, Outcome]]
+"""What the probes of one unit came to, by key."""
 
 
 def attempt[T](work: Callable[[], T]) -> T | Failure:
@@ -81,17 +96,23 @@ class _Bench:
             self._of_view[view] = self._evaluations.setdefault(truth_hash(sample.phrases), Evaluation(encoder, sample))
         self._exclusions: dict[str, str | Failure | None] = {}
         self._chances: dict[str, Mapping[str, float]] = {}
+        self._changes: dict[Probe, Changed | Failure] = {}
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """One of the views; image and text are the same in all."""
+        return next(iter(self._evaluations.values()))
 
     @cached_property
     def unusable(self) -> Failure | None:
         """Why the encoder cannot take this image and text (an unreadable file, an empty caption), or ``None``."""
-        pair = attempt(lambda: next(iter(self._evaluations.values())).pair)
+        pair = attempt(lambda: self.evaluation.pair)
         return pair if isinstance(pair, Failure) else None
 
     @cached_property
     def similarity(self) -> float | None:
         """The encoder's own cosine of the pair, to be stored beside the one that a method says it explained."""
-        value = attempt(lambda: float(self.encoder.similarity(next(iter(self._evaluations.values())).pair)))
+        value = attempt(lambda: float(self.encoder.similarity(self.evaluation.pair)))
         return None if isinstance(value, Failure) else _finite(value)
 
     def result(self, unit: Unit, lost: bool) -> UnitResult:
@@ -99,49 +120,97 @@ class _Bench:
         if self.unusable is not None:
             outcome = Outcome(status="failed", error_class=self.unusable.error_class, reason=self.unusable.reason)
             scores = [record for scoring in unit.scorings for record in self._excluded(unit, scoring, self.unusable.reason)]
-            return self._package(unit, outcome, scores)
+            return self._package(unit, outcome, scores, {})
         wanted = [scoring for scoring in unit.scorings if not isinstance(self._exclusion(scoring), str)]
         outcome = self._outcome(unit, lost) if wanted or not unit.scorings else None
         scores: list[ScoreRecord] = []
+        probed: Probed = {}
         for scoring in unit.scorings:
             exclusion = self._exclusion(scoring)
             if isinstance(exclusion, str):
                 scores += self._excluded(unit, scoring, exclusion)
             elif outcome is not None:
-                scores += self._scores(unit, scoring, outcome)
-        return self._package(unit, outcome, scores)
+                scores += self._scores(unit, scoring, outcome, lost, probed)
+        return self._package(unit, outcome, scores, probed)
 
     def _outcome(self, unit: Unit, lost: bool) -> Outcome:
         if unit.stored is not None:
-            return _restored(unit)
+            return _restored(unit.stored)
+        if lost:
+            outcome = Outcome(status="failed", error_class=LOST, reason=LOST_REASON)
+        else:
+            evaluation = self._evaluation_of(unit)
+            outcome = self._made(self.encoder, lambda: self._explain(unit, unit.key, self.encoder, evaluation.pair))
+        return replace(outcome, similarity=self.similarity)
+
+    def _probes(
+        self, unit: Unit, scoring: Scoring, outcome: Outcome, lost: bool, probed: Probed
+    ) -> dict[str, Explained] | Failure:
+        """Return the explanations of a scoring's probes by name, or why the first that has none has none.
+
+        What is explained is added to ``probed``, so that the unit's other tasks find it there.
+        """
+        found: dict[str, Explained] = {}
+        for item in probe_units(unit, self.group.record, scoring.protocol):
+            if item.key not in probed:
+                probed[item.key] = item, self._probe(unit, item, outcome, lost)
+            other = probed[item.key][1]
+            if other.explanation is None:
+                reason = f"the probe {item.probe.name} could not be explained: {other.reason}"
+                return Failure(other.error_class or "", reason, other.status == "unsupported")
+            found[item.probe.name] = _explained(other)
+        return found
+
+    def _probe(self, unit: Unit, item: ProbeUnit, outcome: Outcome, lost: bool) -> Outcome:
+        if item.key in unit.stored_probes:
+            return _restored(unit.stored_probes[item.key])
+        if item.of_itself:
+            return outcome
         if lost:
             return Outcome(status="failed", error_class=LOST, reason=LOST_REASON)
-        with metered(self.encoder) as meter:
-            answer = attempt(lambda: self._explain(unit))
+        changed = self._changed(item.probe)
+        if isinstance(changed, Failure):
+            return _failure(changed)
+        made = self._made(changed.encoder, lambda: self._explain(unit, item.key, changed.encoder, changed.pair))
+        return replace(made, similarity=changed.similarity)
+
+    def _changed(self, probe: Probe) -> "Changed | Failure":
+        if probe not in self._changes:
+            self._changes[probe] = attempt(lambda: self._change(probe))
+        return self._changes[probe]
+
+    def _change(self, probe: Probe) -> Changed:
+        encoder, sample = probe.encoder(self.encoder), self.evaluation.sample
+        pair = probe.pair(Evaluation(encoder, replace(sample, text=probe.text(sample.text))))
+        return Changed(encoder=encoder, pair=pair, similarity=_finite(float(encoder.similarity(pair))))
+
+    def _made(self, encoder: "DualEncoder", work: Callable[[], Explanation]) -> Outcome:
+        """Let work be done and measured; what it hands back is kept as it is stored."""
+        with metered(encoder) as meter:
+            answer = attempt(work)
         kept = answer if isinstance(answer, Failure) else attempt(lambda: _keep(answer))
         if isinstance(kept, Failure):
-            status: ExplanationStatus = "unsupported" if kept.unsupported else "failed"
-            return Outcome(status=status, error_class=kept.error_class, reason=kept.reason, cost=meter.cost)
+            return replace(_failure(kept), cost=meter.cost)
         payload, explanation = kept
         return Outcome(status="ok", explanation=explanation, payload=payload, cost=meter.cost)
 
-    def _explain(self, unit: Unit) -> Explanation:
+    def _explain(self, unit: Unit, key: str, encoder: "DualEncoder", pair: "Pair") -> Explanation:
         """Let the method explain, and believe nothing of what it hands back."""
-        explainer, pair = unit.explainer, self._evaluation_of(unit).pair
-        reason = explainer.unsupported(self.encoder)
+        explainer = unit.explainer
+        reason = explainer.unsupported(encoder)
         if reason:
             raise UnsupportedEncoder(reason)
         if isinstance(explainer, TruthReader):
-            explanation = explainer.explain_sample(self.encoder, pair, self._evaluation_of(unit).sample)
+            explanation = explainer.explain_sample(encoder, pair, self._evaluation_of(unit).sample)
         else:
-            explanation = explainer.explain(self.encoder, pair, np.random.default_rng(int(unit.key, 16)))
+            explanation = explainer.explain(encoder, pair, np.random.default_rng(int(key, 16)))
         if not isinstance(cast(object, explanation), Explanation):
             raise InvalidExplanation(f"{explainer.name} returned {type(explanation).__name__}, not an Explanation")
-        explanation.check(self.encoder.patch_grid, pair.n_tokens)
+        explanation.check(encoder.patch_grid, pair.n_tokens)
         return explanation
 
     def _evaluation_of(self, unit: Unit) -> Evaluation:
-        return self._of_view[unit.scorings[0].view] if unit.scorings else next(iter(self._of_view.values()))
+        return self._of_view[unit.scorings[0].view] if unit.scorings else self.evaluation
 
     def _exclusion(self, scoring: Scoring) -> str | Failure | None:
         task = scoring.task_hash
@@ -149,16 +218,19 @@ class _Bench:
             self._exclusions[task] = attempt(lambda: scoring.protocol.excluded(self._of_view[scoring.view]))
         return self._exclusions[task]
 
-    def _scores(self, unit: Unit, scoring: Scoring, outcome: Outcome) -> Iterator[ScoreRecord]:
+    def _scores(self, unit: Unit, scoring: Scoring, outcome: Outcome, lost: bool, probed: Probed) -> Iterator[ScoreRecord]:
         if outcome.status == "unsupported":
             for metric in scoring.metrics:
                 yield _score(unit, scoring, metric, status="unsupported", reason=outcome.reason)
             return
-        explanation, evaluation = outcome.explanation, self._of_view[scoring.view]
-        if explanation is None:
+        evaluation = self._of_view[scoring.view]
+        if outcome.explanation is None:
             answer: Mapping[str, Score | str] | Failure = Failure(outcome.error_class or "", outcome.reason or "")
+        elif isinstance(probes := self._probes(unit, scoring, outcome, lost, probed), Failure):
+            answer = probes
         else:
-            answer = attempt(lambda: scoring.protocol.score(explanation, evaluation))
+            explained = _explained(outcome)
+            answer = attempt(lambda: scoring.protocol.compare(explained, probes, evaluation))
             if isinstance(answer, Failure):
                 answer = replace(answer, reason=f"scoring failed: {answer.error_class}: {answer.reason}")
         for metric in scoring.metrics:
@@ -201,25 +273,35 @@ class _Bench:
             self._chances[task] = {name: float(value) for name, value in known.items() if math.isfinite(value)}
         return self._chances[task]
 
-    def _package(self, unit: Unit, outcome: Outcome | None, scores: list[ScoreRecord]) -> UnitResult:
+    def _package(self, unit: Unit, outcome: Outcome | None, scores: list[ScoreRecord], probed: Probed) -> UnitResult:
+        sample = self.group.record
         record = None
         if outcome is not None and not unit.is_stored:
-            explanation = outcome.explanation
-            record = ExplanationRecord(
-                unit_key=unit.key,
-                origin=unit.origin,
-                sample=self.group.record,
-                status=outcome.status,
-                error_class=outcome.error_class,
-                reason=outcome.reason,
-                payload=outcome.payload,
-                similarity=None if self.unusable is not None else self.similarity,
-                explained_similarity=_finite(explanation.similarity) if explanation is not None else None,
-                cost=outcome.cost,
-                device=str(self.encoder.device),
-            )
-        sample = self.group.record
-        return UnitResult(unit_key=unit.key, origin=unit.origin, sample=sample, explanation=record, scores=tuple(scores))
+            record = self._record(unit.key, unit.origin, sample, outcome)
+        made = tuple(
+            self._record(item.key, item.origin, item.record, probe)
+            for item, probe in probed.values()
+            if item.key not in unit.stored_probes and probe is not outcome
+        )
+        return UnitResult(
+            unit_key=unit.key, origin=unit.origin, sample=sample, explanation=record, scores=tuple(scores), probes=made
+        )
+
+    def _record(self, key: str, origin: Origin, sample: SampleRecord, outcome: Outcome) -> ExplanationRecord:
+        explanation = outcome.explanation
+        return ExplanationRecord(
+            unit_key=key,
+            origin=origin,
+            sample=sample,
+            status=outcome.status,
+            error_class=outcome.error_class,
+            reason=outcome.reason,
+            payload=outcome.payload,
+            similarity=outcome.similarity,
+            explained_similarity=_finite(explanation.similarity) if explanation is not None else None,
+            cost=outcome.cost,
+            device=str(self.encoder.device),
+        )
 
 
 def _keep(explanation: Explanation) -> tuple[bytes, Explanation]:
@@ -228,17 +310,27 @@ def _keep(explanation: Explanation) -> tuple[bytes, Explanation]:
     return payload, Explanation.from_bytes(payload)
 
 
-def _restored(unit: Unit) -> Outcome:
+def _restored(stored: StoredExplanation | None) -> Outcome:
     """Return what a store holds of a unit; an explanation that cannot be read any more is a failure to be scored as one."""
-    stored = unit.stored
     if stored is None or stored.status != "ok" or stored.payload is None:
         status: ExplanationStatus = "unsupported" if stored is not None and stored.status == "unsupported" else "failed"
         return Outcome(status=status, error_class=stored and stored.error_class, reason=stored and stored.reason)
     payload = stored.payload
     explanation = attempt(lambda: Explanation.from_bytes(payload))
     if isinstance(explanation, Failure):
-        return Outcome(status="failed", error_class=explanation.error_class, reason=explanation.reason)
-    return Outcome(status="ok", explanation=explanation)
+        return _failure(explanation)
+    return Outcome(status="ok", explanation=explanation, similarity=stored.similarity, cost=stored.cost)
+
+
+def _failure(failure: Failure) -> Outcome:
+    status: ExplanationStatus = "unsupported" if failure.unsupported else "failed"
+    return Outcome(status=status, error_class=failure.error_class, reason=failure.reason)
+
+
+def _explained(outcome: Outcome) -> Explained:
+    assert outcome.explanation is not None  # whoever asks has seen it
+    cost = {name: value for name, value in asdict(outcome.cost).items() if value is not None}
+    return Explained(explanation=outcome.explanation, similarity=outcome.similarity, cost=cost)
 
 
 def _score(unit: Unit, scoring: Scoring, metric: str, **fields: object) -> ScoreRecord:

@@ -1,7 +1,7 @@
 """What a command has to do: units of work, grouped by sample, less what is stored already."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from benchmark.explainers.base import Explainer
 from benchmark.records import Origin, SampleRecord, content_key, score_key, text_hash
 from benchmark.runner.catalogue import label
 from benchmark.store import StoredExplanation
-from benchmark.tasks.base import Protocol, Task
+from benchmark.tasks.base import Probe, Protocol, Task
 
 if TYPE_CHECKING:
     from benchmark.encoders.base import DualEncoder
@@ -37,7 +37,7 @@ class Scoring:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """One explanation to be made, or (``stored``) one to be scored again."""
+    """One explanation to be made, or (``stored``) one to be scored again; ``stored_probes`` are by their own keys."""
 
     key: str
     origin: Origin
@@ -45,6 +45,18 @@ class Unit:
     scorings: tuple[Scoring, ...]
     is_stored: bool = False
     stored: StoredExplanation | None = None
+    stored_probes: Mapping[str, StoredExplanation] = field(default_factory=dict[str, StoredExplanation])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeUnit:
+    """One more explanation that a scoring of a unit is compared with. ``of_itself``: only a seed that plays no part differs."""
+
+    key: str
+    probe: Probe
+    origin: Origin
+    record: SampleRecord
+    of_itself: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +176,11 @@ class Samples:
         limit = self._request.n_samples(task)
         yield from enumerate(self._views[task.data, task.view][:limit])
 
+    @property
+    def problems(self) -> dict[str, tuple[str, ...]]:
+        """Return what was left out of each data set or mended in it, one sentence an entry."""
+        return {name: tuple(data.problems) for name, data in self._data.items() if data.problems}
+
     def version(self, task: Task) -> str:
         return str(self._data[task.data].revision)
 
@@ -218,6 +235,38 @@ def _reduce(drafts: Iterable[_Draft], encoder: str, revision: str, known: Known)
     )
 
 
+SEED_STEP = 1
+"""How far the seed of another draw lies from that of a unit: one that is run anyway where several are."""
+
+
+def probe_units(unit: Unit, record: SampleRecord, protocol: Protocol) -> Iterator[ProbeUnit]:
+    """Yield what a protocol compares a unit with, each under the key it is stored by."""
+    for probe in protocol.probes:
+        origin, text = unit.origin, probe.text(record.text)
+        if probe.changes == "encoder":
+            origin = replace(origin, revision=f"{origin.revision}+{probe.name}")
+        elif probe.changes == "seed":
+            origin = replace(origin, seed=origin.seed + SEED_STEP)
+        shown = f"{record.sample_id}~{probe.name}" if probe.changes == "image" else record.sample_id
+        changed = replace(record, sample_id=shown, text=text, text_hash=text_hash(text))
+        of_itself = probe.changes == "seed" and unit.explainer.deterministic
+        yield ProbeUnit(
+            key=origin.unit_key(_identity(changed)), probe=probe, origin=origin, record=changed, of_itself=of_itself
+        )
+
+
+def with_stored(group: Group, find: Callable[[str], StoredExplanation | None]) -> Group:
+    """Read what is stored of units that are only to be scored, and of the probes of all; a failed probe is tried again."""
+    units: list[Unit] = []
+    for unit in group.units:
+        keys = dict.fromkeys(
+            item.key for scoring in unit.scorings for item in probe_units(unit, group.record, scoring.protocol)
+        )
+        found = {key: probe for key in keys if (probe := find(key)) is not None and probe.status != "failed"}
+        units.append(replace(unit, stored=find(unit.key) if unit.is_stored else None, stored_probes=found))
+    return replace(group, units=tuple(units))
+
+
 def _scoring(task: Task) -> Scoring:
     return Scoring(
         task=task.id,
@@ -266,8 +315,12 @@ def _identity_key(record: SampleRecord) -> str:
 
 def identity_of(record: SampleRecord, sample: Sample, explainer: Explainer) -> dict[str, str]:
     """Return what of a sample can change its explanation: for a control that reads the truth, the truth too."""
-    identity = {"data": f"{record.data}@{record.data_version}", "sample": record.sample_id, "text": record.text_hash}
+    identity = _identity(record)
     return identity | {"truth": truth_hash(sample.phrases)} if explainer.reads_truth else identity
+
+
+def _identity(record: SampleRecord) -> dict[str, str]:
+    return {"data": f"{record.data}@{record.data_version}", "sample": record.sample_id, "text": record.text_hash}
 
 
 def truth_hash(phrases: Sequence[Phrase]) -> str:

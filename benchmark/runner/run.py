@@ -2,8 +2,8 @@
 
 import contextlib
 import sys
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from benchmark.runner.encoders import EncoderSource, available_cores, is_on_cpu,
 from benchmark.runner.environment import describe_run
 from benchmark.runner.execute import run_group
 from benchmark.runner.interrupts import Interrupts
-from benchmark.runner.plan import Group, Known, Plan, Request, Samples, make_plan
+from benchmark.runner.plan import Known, Plan, Request, Samples, make_plan, with_stored
 from benchmark.runner.progress import Progress
 from benchmark.runner.workers import WorkerPool
 from benchmark.store import StoreWriter
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Summary:
-    """What a run came to. ``n_failed`` counts failures among everything asked for, those of earlier runs included."""
+    """What a run came to. ``n_failed`` counts failures among everything asked for, those of earlier runs included.
+
+    ``problems`` holds, by data set, a sentence for every entry of its files that was left out or mended.
+    """
 
     n_units: int = 0
     n_stored: int = 0
@@ -32,6 +35,7 @@ class Summary:
     n_failed: int = 0
     interrupted: bool = False
     encoders: tuple[str, ...] = ()
+    problems: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +70,7 @@ def run(
         if len(jobs) > 1:  # one encoder in memory at a time
             jobs = [replace(job, encoder=None) for job in jobs]
         loaded.clear()
-        summary = Summary(encoders=tuple(job.plan.encoder for job in jobs))
+        summary = Summary(encoders=tuple(job.plan.encoder for job in jobs), problems=samples.problems)
         for job in jobs:
             summary.n_units += job.plan.n_units
             summary.n_stored += job.plan.n_units - job.plan.n_missing
@@ -109,7 +113,7 @@ def _results(job: _Job, workers: int | None, writer: StoreWriter) -> Generator[U
     groups = job.plan.groups
     n_workers = min(workers or (available_cores() if job.on_cpu else 1), len(groups))
     if n_workers > 1:
-        pool = WorkerPool(job.source, n_workers, job.on_cpu, lambda group: _with_stored(group, writer))
+        pool = WorkerPool(job.source, n_workers, job.on_cpu, lambda group: with_stored(group, writer.explanation))
         with contextlib.closing(pool.run(groups)) as results:
             yield from results
         return
@@ -117,16 +121,10 @@ def _results(job: _Job, workers: int | None, writer: StoreWriter) -> Generator[U
     if job.on_cpu:
         use_one_thread()
     for group in groups:
-        units = run_group(encoder, _with_stored(group, writer))
+        units = run_group(encoder, with_stored(group, writer.explanation))
         while True:
             with contextlib.redirect_stdout(sys.stderr):  # what a method prints must not mix with results
                 result = next(units, None)
             if result is None:
                 break
             yield result
-
-
-def _with_stored(group: Group, writer: StoreWriter) -> Group:
-    """Read the explanations of units that are only to be scored."""
-    units = (replace(unit, stored=writer.explanation(unit.key)) if unit.is_stored else unit for unit in group.units)
-    return replace(group, units=tuple(units))

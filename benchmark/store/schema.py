@@ -7,7 +7,7 @@ from duckdb import CatalogException, DuckDBPyConnection
 
 from benchmark.errors import StoreError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 TABLES = """
 CREATE TABLE meta (
@@ -92,13 +92,17 @@ CREATE TABLE scores (
     reason VARCHAR,
     flags JSON NOT NULL,
     run_id VARCHAR NOT NULL,
-    created TIMESTAMP NOT NULL
+    created TIMESTAMP NOT NULL,
+    data_version VARCHAR
 );
+"""
+
+VIEWS = """
 CREATE VIEW results AS
-    SELECT scores.* EXCLUDE (run_id, created, flags),
-        samples.text, samples.strata, explanations.parameters, explanations.image_forwards, explanations.text_forwards,
-        explanations.backwards, explanations.seconds, explanations.peak_mb, explanations.similarity,
-        explanations.explained_similarity, scores.flags, scores.run_id, scores.created
+    SELECT scores.* EXCLUDE (run_id, created, flags, data_version),
+        scores.data_version, samples.text, samples.strata, explanations.parameters, explanations.image_forwards,
+        explanations.text_forwards, explanations.backwards, explanations.seconds, explanations.peak_mb,
+        explanations.similarity, explanations.explained_similarity, scores.flags, scores.run_id, scores.created
     FROM scores
     LEFT JOIN explanations USING (unit_key)
     LEFT JOIN samples ON samples.data = explanations.data AND samples.data_version = explanations.data_version
@@ -106,7 +110,20 @@ CREATE VIEW results AS
 """
 
 # MIGRATIONS[n] turns a store of schema n into one of schema n + 1, inside a transaction.
-MIGRATIONS: dict[int, Callable[[DuckDBPyConnection], None]] = {}
+MIGRATIONS: dict[int, Callable[[DuckDBPyConnection], None]] = {1: lambda connection: _tell_data_versions(connection)}
+
+
+def _tell_data_versions(connection: DuckDBPyConnection) -> None:
+    """Schema 2: a score says which version of its data it is of, so that two folders of one data set stay apart."""
+    connection.execute("DROP VIEW results")
+    connection.execute("ALTER TABLE scores ADD COLUMN data_version VARCHAR")
+    connection.execute("""
+        UPDATE scores SET data_version = explanations.data_version FROM explanations
+        WHERE explanations.unit_key = scores.unit_key""")
+    connection.execute("""
+        UPDATE scores SET data_version = samples.data_version FROM samples
+        WHERE scores.data_version IS NULL AND samples.data = scores.data AND samples.sample_id = scores.sample_id""")
+    connection.execute(VIEWS)
 
 
 def utc_now() -> datetime:
@@ -117,7 +134,7 @@ def utc_now() -> datetime:
 def create(connection: DuckDBPyConnection, written_by: str) -> None:
     """Lay out an empty store, all or nothing."""
     connection.execute("BEGIN")
-    connection.execute(TABLES)
+    connection.execute(TABLES + VIEWS)
     connection.execute("INSERT INTO meta VALUES (?, ?, ?)", [SCHEMA_VERSION, utc_now(), written_by])
     connection.execute("COMMIT")
 

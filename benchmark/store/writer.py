@@ -2,8 +2,9 @@
 
 import os
 import time
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
@@ -11,7 +12,7 @@ from typing import Any, Self
 import duckdb
 
 from benchmark.errors import StoreError
-from benchmark.records import ExplanationRecord, RunRecord, SampleRecord, ScoreRecord, UnitResult, canonical
+from benchmark.records import Cost, ExplanationRecord, RunRecord, SampleRecord, ScoreRecord, UnitResult, canonical
 from benchmark.store import schema
 from benchmark.store.lock import WriterLock
 from benchmark.store.paths import StoreFiles, disk_errors, replace, replace_with_copy
@@ -19,6 +20,8 @@ from benchmark.store.reader import known_status
 
 PUBLISH_SECONDS = 5.0
 PUBLISH_SHARE = 20
+_COST = ("image_forwards", "text_forwards", "backwards", "seconds", "peak_mb")
+_STORED = ("status", "error_class", "reason", "payload", "similarity", *_COST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class StoredExplanation:
     error_class: str | None
     reason: str | None
     payload: bytes | None
+    similarity: float | None = None
+    cost: Cost = field(default_factory=Cost)
 
 
 class StoreWriter:
@@ -94,11 +99,13 @@ class StoreWriter:
             connection = self._database
             connection.execute("BEGIN")
             try:
-                self._insert("samples", [_sample_row(result.sample)], "OR IGNORE")
-                if result.explanation is not None:
-                    self._insert("explanations", [_explanation_row(result.explanation) | created], "OR REPLACE")
+                made = [*([] if result.explanation is None else [result.explanation]), *result.probes]
+                samples = [result.sample, *(record.sample for record in result.probes)]
+                self._insert("samples", [_sample_row(sample) for sample in samples], "OR IGNORE")
+                if made:
+                    self._insert("explanations", [_explanation_row(record) | created for record in made], "OR REPLACE")
                 if result.scores:
-                    rows = [_score_row(score) | _origin_row(result) | created for score in result.scores]
+                    rows = [score_row(score) | origin_row(result) | created for score in result.scores]
                     self._insert("scores", rows, "OR REPLACE")
                 connection.execute("COMMIT")
             except BaseException:
@@ -131,15 +138,37 @@ class StoreWriter:
         self._published_at = time.monotonic()
         self._publishing_took = self._published_at - began
 
+    @contextmanager
+    def attached(self, other: Path, name: str) -> Generator[duckdb.DuckDBPyConnection]:
+        """Give the database with another store attached read-only under ``name``, in one transaction, all or nothing."""
+        connection = self._database
+        connection.execute(f"ATTACH '{str(other).replace("'", "''")}' AS {name} (READ_ONLY)")
+        try:
+            connection.execute("BEGIN")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                with suppress(duckdb.Error):
+                    connection.execute("ROLLBACK")
+                raise
+        finally:
+            with suppress(duckdb.Error):
+                connection.execute(f"DETACH {name}")
+        self._unpublished = True
+
     def known_status(self, encoder: str, revision: str) -> tuple[dict[str, str], dict[str, str]]:
         """Return the status of every explanation of an encoder by unit key, and of every score by score key."""
         return known_status(self._database, encoder, revision)
 
     def explanation(self, unit_key: str) -> StoredExplanation | None:
         """Return a stored explanation for scoring."""
-        query = "SELECT status, error_class, reason, payload FROM explanations WHERE unit_key = ?"
+        query = f"SELECT {', '.join(_STORED)} FROM explanations WHERE unit_key = ?"
         row = self._database.execute(query, [unit_key]).fetchone()
-        return None if row is None else StoredExplanation(*row)
+        if row is None:
+            return None
+        status, error_class, reason, payload, similarity, *cost = row
+        return StoredExplanation(status, error_class, reason, payload, similarity, Cost(**dict(zip(_COST, cost, strict=True))))
 
     @property
     def _database(self) -> duckdb.DuckDBPyConnection:
@@ -255,7 +284,7 @@ def _explanation_row(record: ExplanationRecord) -> dict[str, Any]:
     }
 
 
-def _score_row(score: ScoreRecord) -> dict[str, Any]:
+def score_row(score: ScoreRecord) -> dict[str, Any]:
     return {
         "score_key": score.score_key,
         "unit_key": score.unit_key,
@@ -272,7 +301,7 @@ def _score_row(score: ScoreRecord) -> dict[str, Any]:
     }
 
 
-def _origin_row(result: UnitResult) -> dict[str, Any]:
+def origin_row(result: UnitResult) -> dict[str, Any]:
     """Return the columns that a unit's scores share with its explanation, so that queries need no join."""
     origin, sample = result.origin, result.sample
     return {
@@ -282,6 +311,7 @@ def _origin_row(result: UnitResult) -> dict[str, Any]:
         "label": origin.label,
         "method_version": origin.method_version,
         "data": sample.data,
+        "data_version": sample.data_version,
         "sample_id": sample.sample_id,
         "cluster": sample.cluster,
         "seed": origin.seed,

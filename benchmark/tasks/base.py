@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -53,11 +53,52 @@ class Evaluation:
         return np.random.default_rng(int.from_bytes(digest[:8], "little"))
 
 
+class Probe(ABC):
+    """A change of the encoder, the text, the image or the seed, whose explanation is compared with that of the pair itself.
+
+    The explanation of a probe is stored like any other, under a key of its own: ``name`` is added to the encoder's revision
+    or to the sample's id, so a probe that is made differently needs another name. Probes are values: equal if they do the same.
+    """
+
+    changes: ClassVar[Literal["encoder", "text", "image", "seed"]]
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What this probe does, unique among all probes."""
+
+    def encoder(self, encoder: "DualEncoder") -> "DualEncoder":
+        """Return the encoder to explain; ``UnsupportedEncoder`` says why there is none."""
+        return encoder
+
+    def text(self, text: str) -> str:
+        """Return the text to explain, a function of the sample's own text alone."""
+        return text
+
+    def pair(self, evaluation: Evaluation) -> "Pair":
+        """Return the pair to explain; ``evaluation`` holds the encoder and the text of this probe, and the original image."""
+        return evaluation.pair
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explained:
+    """An explanation with what the harness knows beside it: the encoder's own similarity of the pair, and the cost."""
+
+    explanation: "Explanation"
+    similarity: float | None = None
+    cost: Mapping[str, float] = field(default_factory=dict[str, float])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Protocol(ABC):
     """How explanations become scores; its fields are the settings that define the numbers."""
 
     uses_truth: ClassVar[bool] = False
+
+    @property
+    def probes(self) -> tuple[Probe, ...]:
+        """What else is explained, by the same method, for ``compare`` to read; a protocol that reads truth has none."""
+        return ()
 
     @property
     @abstractmethod
@@ -67,6 +108,11 @@ class Protocol(ABC):
     @abstractmethod
     def score(self, explanation: "Explanation", evaluation: Evaluation) -> dict[str, Score | str]:
         """Score one explanation; a string in place of a score is the reason why the metric does not apply to it."""
+
+    def compare(self, explained: Explained, probes: Mapping[str, Explained], evaluation: Evaluation) -> dict[str, Score | str]:
+        """Score one explanation beside those of all ``probes``, by name; a run calls this. Without probes it is ``score``."""
+        del probes
+        return self.score(explained.explanation, evaluation)
 
     @abstractmethod
     def chance(self, evaluation: Evaluation) -> dict[str, float]:

@@ -3,6 +3,8 @@
 from benchmark.tasks.base import Task
 from benchmark.tasks.protocols import InteractionFaithfulness, Localisation, Perturbation
 
+FAMILIES = ("pointing", "grounding", "insertion", "interactions")
+
 
 def declare(data: str, version: int = 1, grounding: str = "captions") -> tuple[Task, ...]:
     """Register ``<data>-pointing``, ``-grounding`` (on its own view), ``-insertion`` and ``-interactions``."""

@@ -134,6 +134,21 @@ def test_phrases_are_each_phrase_of_an_image_once(write: Write) -> None:
     assert {sample.cluster for sample in samples} == {"coco/000000000007"}
 
 
+def test_where_captions_do_not_name_categories_the_phrases_are_the_categories_there(write: Write) -> None:
+    samples = write(captions=[CAPTIONS[2]]).samples("phrases")
+    assert [sample.text for sample in samples] == ["a photo of a person", "a photo of a dog"]
+    assert [sample.text[slice(*sample.phrases[0].span)] for sample in samples] == ["person", "dog"]
+    assert samples[1].phrases[0].region.boxes.tolist() == [[5, 1, 7, 4], [8, 5, 10, 8]]
+
+
+def test_half_of_the_captions_naming_categories_is_enough_for_phrases_from_captions(write: Write) -> None:
+    other = IMAGE | {"id": 9, "file_name": "9.jpg"}
+    dog = DOG | {"id": 9, "image_id": 9}
+    silent = {"id": 50, "image_id": 9, "caption": "Nothing much."}
+    samples = write(images=[IMAGE, other], captions=[*CAPTIONS, silent], instances=[DOG, dog]).samples("phrases")
+    assert [sample.text for sample in samples] == ["a photo of a dog", "a photo of dogs"]
+
+
 def test_a_limit_takes_the_first_by_image_and_opens_none(write: Write, tmp_path: Path) -> None:
     images = [IMAGE | {"id": 9, "file_name": "absent.jpg"}, IMAGE]
     coco = write(images=images, captions=[{"id": 1, "image_id": 9, "caption": "A dog."}, *CAPTIONS])

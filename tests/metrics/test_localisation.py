@@ -12,12 +12,17 @@ from benchmark.metrics.base import Score
 from benchmark.metrics.localisation import (
     average_precision,
     average_precision_by_chance,
+    pga_argmax,
+    pga_majority,
+    pointing_disc,
     pointing_energy,
     pointing_hit,
+    rank_accuracy,
 )
 
 Localisation = Callable[[np.ndarray, np.ndarray], Score]
 LOCALISATION = [pointing_hit, pointing_energy, average_precision]
+VARIANTS = [rank_accuracy, pga_argmax, pga_majority]
 SOFT = np.array([[0.25, 1.0, 0.5], [0.0, 0.75, 0.0]])
 HEAT = np.array([[3.0, 5.0, -2.0], [1.0, 5.0, 0.0]])
 
@@ -217,3 +222,116 @@ def test_inputs_stay_unchanged(metric: Localisation) -> None:
     heat, region = HEAT.copy(), SOFT.copy()
     heat.flags.writeable = region.flags.writeable = False
     metric(heat, region)
+
+
+def test_rank_accuracy_takes_as_many_patches_as_the_region_fills() -> None:
+    # The region fills 2.5 patches: half of each of the two fives would be too few, so both, and half of the three.
+    score = rank_accuracy(HEAT, SOFT)
+    assert score.value == pytest.approx((1.0 + 0.75 + 0.5 * 0.25) / 2.5)
+    assert score.flags["ceiling"] == pytest.approx((1.0 + 0.75 + 0.5 * 0.5) / 2.5)
+    assert rank_accuracy(SOFT, SOFT).value == score.flags["ceiling"]
+
+
+def test_rank_accuracy_shares_tied_patches() -> None:
+    heat, region = np.array([2.0, 1.0, 1.0, 1.0]), np.array([1.0, 1.0, 0.0, 0.0])
+    assert rank_accuracy(heat, region).value == pytest.approx((1 + 1 / 3) / 2)
+
+
+def test_rank_accuracy_of_whole_patches_is_the_overlap_of_the_top() -> None:
+    rng = np.random.default_rng(3)
+    heat, region = rng.standard_normal(49), whole_patches(49, 11)
+    top = np.argsort(-heat)[:11]
+    assert rank_accuracy(heat, region).value == pytest.approx(region[top].mean())
+
+
+def test_the_majority_needs_more_than_half() -> None:
+    region = np.array([1.0, 0.0, 0.0])
+    assert pga_majority(np.array([2.0, 1.0, 1.0]), region).value == 0
+    score = pga_majority(np.array([2.1, 1.0, 1.0]), region)
+    assert score.value == 1
+    assert score.flags["energy"] == pytest.approx(2.1 / 4.1)
+
+
+def test_the_argmax_counts_in_patches_that_are_half_covered() -> None:
+    assert pga_argmax(HEAT, SOFT).value == 1  # both fives: all of one patch, three quarters of the other
+    assert pga_argmax(np.array([9.0, 1.0]), np.array([0.4, 1.0])).value == 0
+    assert pga_argmax(np.array([9.0, 1.0, 0.0]), np.array([0.4, 0.3, 0.4])).value == 1
+    assert pga_argmax(np.array([9.0, 1.0, 0.0]), np.array([0.4, 0.3, 0.4])).chance == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("metric", VARIANTS)
+def test_the_oracle_is_at_the_optimum_of_the_variants(metric: Localisation) -> None:
+    region = whole_patches(49, 7).reshape(7, 7)
+    assert metric(region, region).value == 1
+    assert metric(1 - region, region).value == 0
+
+
+@pytest.mark.parametrize("metric", VARIANTS)
+def test_random_maps_are_at_the_chance_of_the_variants(metric: Localisation) -> None:
+    rng = np.random.default_rng(6)
+    region = np.zeros((7, 7))
+    region[1:5, 1:6], region[5, 2:5] = 1.0, 0.5
+    scores = [metric(rng.standard_normal((7, 7)), region) for _ in range(3000)]
+    values = np.array([score.value for score in scores])
+    assert 0 < values.mean() < 1
+    limit = 0.01 if metric is pga_majority else 0.0  # its chance holds to the accuracy of the central limit theorem
+    assert abs(values.mean() - scores[0].chance) < 4 * values.std() / np.sqrt(len(values)) + limit
+
+
+@pytest.mark.parametrize("metric", VARIANTS)
+def test_a_constant_map_is_at_the_chance_of_the_variants(metric: Localisation) -> None:
+    for height in (0.0, 7.0, -1.0):
+        score = metric(np.full((2, 3), height), SOFT)
+        assert score.degenerate
+        assert score.value == score.chance
+
+
+@pytest.mark.parametrize("metric", VARIANTS)
+@pytest.mark.parametrize("scale", [1e-300, 0.25, 1e300])
+def test_positive_scaling_changes_no_variant(metric: Localisation, scale: float) -> None:
+    assert metric(HEAT * scale, SOFT).value == metric(HEAT, SOFT).value
+
+
+@pytest.mark.parametrize("metric", VARIANTS)
+def test_variants_refuse_bad_input(metric: Localisation) -> None:
+    with pytest.raises(InvalidInput, match="1 of 6"):
+        metric(np.where(HEAT == 1, np.nan, HEAT), SOFT)
+    with pytest.raises(InvalidInput, match="region"):
+        metric(HEAT, np.zeros((2, 3)))
+
+
+def test_a_majority_of_half_covered_patches_is_impossible() -> None:
+    score = pga_majority(np.array([3.0, 1.0]), np.array([0.5, 0.5]))
+    assert score.value == score.chance == 0
+
+
+def test_the_disc_forgives_a_miss_of_its_radius() -> None:
+    distance = np.array([[0.0, 10.0, 15.0], [15.5, 30.0, 45.0]])
+    assert pointing_disc(np.array([[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]), distance).value == 1
+    assert pointing_disc(np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]]), distance).value == 0
+    assert pointing_disc(np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]]), distance, radius=16.0).value == 1
+    assert pointing_disc(np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]), distance).value == 0.5
+
+
+def test_the_disc_at_chance() -> None:
+    rng = np.random.default_rng(8)
+    distance = np.abs(np.arange(49.0).reshape(7, 7) - 20) * 2
+    scores = [pointing_disc(rng.standard_normal((7, 7)), distance) for _ in range(1000)]
+    values = np.array([score.value for score in scores])
+    assert scores[0].chance == 15 / 49
+    assert abs(values.mean() - scores[0].chance) < 4 * values.std() / np.sqrt(len(values))
+    constant = pointing_disc(np.ones((7, 7)), distance)
+    assert constant.degenerate
+    assert constant.value == scores[0].chance
+
+
+def test_a_region_between_the_patches_centres_cannot_be_hit() -> None:
+    score = pointing_disc(HEAT, np.full((2, 3), 4.0), radius=1.0)
+    assert score.value == score.chance == 0
+    assert not score.degenerate
+
+
+@pytest.mark.parametrize("distance", [np.full((2, 3), np.inf), np.full((2, 3), -1.0)], ids=["empty", "negative"])
+def test_the_disc_refuses_distances_that_are_none(distance: np.ndarray) -> None:
+    with pytest.raises(InvalidInput, match="distances"):
+        pointing_disc(HEAT, distance)

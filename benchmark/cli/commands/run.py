@@ -22,6 +22,7 @@ from benchmark.runner.run import Summary
 from benchmark.runner.run import run as run_request
 from benchmark.store import open_store
 from benchmark.tasks.base import TIERS
+from benchmark.tasks.families import FAMILIES
 
 
 def _seeds(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
@@ -33,7 +34,9 @@ def _seeds(context: click.Context, parameter: click.Parameter, value: str) -> tu
 
 @click.command()
 @click.option("--method", "-m", multiple=True, help="Methods, with commas: fixlip,rise[n_masks=500]. [default: all]")
-@click.option("--task", "-t", multiple=True, help="Tasks or patterns: 'scenes-*'. [default: all on generated data]")
+@click.option(
+    "--task", "-t", multiple=True, help="Tasks or patterns: 'scenes-*'. [default: the standard ones on generated data]"
+)
 @click.option("--model", multiple=True, default=("embedded",), show_default=True, help="Encoders, with commas.")
 @click.option("--revision", help="Revision of a model on the hub.")
 @click.option("--limit", type=click.IntRange(min=1), help="Samples per task.")
@@ -73,7 +76,7 @@ def run(
     catalogue.register()
     request = Request(
         methods=catalogue.methods(",".join(method) or catalogue.ALL),
-        tasks=catalogue.tasks(",".join(task) or ",".join(_generated_tasks())),
+        tasks=catalogue.tasks(",".join(task) or ",".join(_standard_tasks())),
         limit=limit,
         tier=tier or (None if limit else "lite"),
         seeds=seeds,
@@ -89,6 +92,8 @@ def run(
     summary = run_request(
         request, sources, store, workers=workers, retry_failed=retry_failed, command=f"benchmark {shlex.join(sys.argv[1:])}"
     )
+    for data, problems in summary.problems.items():
+        note(f"{data}: {len(problems)} entries of its files are left out or mended; the first: {problems[0]}")
     if summary.interrupted:
         note(f"interrupted after {summary.n_done} units, all of them stored in {store}; the same command goes on from there")
         raise click.exceptions.Exit(INTERRUPTED)
@@ -98,8 +103,9 @@ def run(
         raise click.exceptions.Exit(1)
 
 
-def _generated_tasks() -> list[str]:
-    return [name for name, task in catalogue.TASKS.items() if DATASETS[task.data].synthetic]
+def _standard_tasks() -> list[str]:
+    standard = {f"{data}-{family}" for data, kind in DATASETS.items() if kind.synthetic for family in FAMILIES}
+    return [name for name in catalogue.TASKS if name in standard]
 
 
 def _print_estimates(request: Request, sources: Sequence[EncoderSource], store: Path, again: bool, as_json: bool) -> None:
@@ -114,6 +120,7 @@ def _print_estimates(request: Request, sources: Sequence[EncoderSource], store: 
             "units": row.units,
             "stored": row.stored,
             "to explain": row.to_explain,
+            "probes": row.probes,
             "to score": row.to_score,
             "forwards": number(row.forwards, 0),
             "time": "–" if row.seconds is None else duration(row.seconds),
@@ -124,7 +131,9 @@ def _print_estimates(request: Request, sources: Sequence[EncoderSource], store: 
     seconds = sum(row.seconds or 0.0 for row in estimates)
     unknown = ", ".join(dict.fromkeys(row.method for row in estimates if row.seconds is None and row.to_explain))
     left = sum(row.to_explain for row in estimates)
-    total = f"{left} units to explain, about {duration(seconds)} on one process, scoring apart"
+    probes = sum(row.probes for row in estimates)
+    beside = f" and {probes} probes of them" if probes else ""
+    total = f"{left} units to explain{beside}, about {duration(seconds)} on one process, scoring apart"
     click.echo(f"\n{total}" + (f"; nothing is known yet of {unknown}" if unknown else ""))
 
 

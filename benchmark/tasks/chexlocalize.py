@@ -1,0 +1,5 @@
+"""Tasks on ``chexlocalize``."""
+
+from benchmark.tasks.families import declare
+
+TASKS = declare("chexlocalize")

@@ -1,0 +1,5 @@
+"""Tasks on ``hnc``."""
+
+from benchmark.tasks.families import declare
+
+TASKS = declare("hnc", grounding="grounding")

@@ -1,0 +1,5 @@
+"""Tasks on ``imagenet_segmentation``."""
+
+from benchmark.tasks.families import declare
+
+TASKS = declare("imagenet_segmentation")

@@ -1,0 +1,5 @@
+"""Tasks on ``mscxr``."""
+
+from benchmark.tasks.families import declare
+
+TASKS = declare("mscxr", grounding="grounding")

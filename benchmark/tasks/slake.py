@@ -1,0 +1,5 @@
+"""Tasks on ``slake``."""
+
+from benchmark.tasks.families import declare
+
+TASKS = declare("slake")

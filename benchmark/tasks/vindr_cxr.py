@@ -1,0 +1,5 @@
+"""Tasks on ``vindr``."""
+
+from benchmark.tasks.families import declare
+
+TASKS = declare("vindr")
