@@ -124,5 +124,5 @@ TASKS = tuple(
         protocol=Confidence(),
         summary="Drop and increase of the similarity under the explanation as a soft map, and with its top patches alone.",
     )
-    for data in ("scenes", "phantoms", "coco")
+    for data in ("scenes", "phantoms", "coco", "conceptual_captions")
 )
