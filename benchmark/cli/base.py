@@ -29,6 +29,7 @@ class Misfortune(click.ClickException):
 COMMANDS = {
     "run": "benchmark.cli.commands.run:run",
     "leaderboard": "benchmark.cli.commands.leaderboard:leaderboard",
+    "tracks": "benchmark.cli.commands.tracks:tracks_command",
     "compare": "benchmark.cli.commands.compare:compare_command",
     "merge": "benchmark.cli.commands.merge:merge_command",
     "rescore": "benchmark.cli.commands.rescore:rescore",
