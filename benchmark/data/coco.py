@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from hashlib import sha256
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -27,7 +27,7 @@ from benchmark.data.base import DataSet, LazySamples, Phrase, Region, Sample
 from benchmark.data.selections import selected
 from benchmark.errors import UnknownName
 
-View = Literal["captions", "phrases", "grounding"]
+View = Literal["captions", "all_captions", "phrases", "grounding"]
 
 N_PROBED = 100  # images whose captions tell whether captions name categories
 
@@ -123,10 +123,11 @@ class Coco(DataSet):
     def samples(self, view: str, limit: int | None = None) -> Sequence[Sample]:
         """Return samples by ascending image id, then caption id; regions are drawn when a sample is read.
 
-        ``captions``: each image with its first caption, and what phrases that has. ``grounding``: every caption that has
-        a phrase. ``phrases``: each phrase of an image once, as "a photo of a dog"; phrases of the same words in several
-        captions of an image are one, in all their places. Where captions seldom name a category, the phrases are the names
-        of the categories in the image instead. ``captions:deciles`` and the like are frozen lists (``data.selections``).
+        ``captions``: each image with its first caption, and what phrases that has; ``all_captions``: with each of them in
+        turn. ``grounding``: every caption that has a phrase. ``phrases``: each phrase of an image once, as "a photo of a
+        dog"; phrases of the same words in several captions of an image are one, in all their places. Where captions seldom
+        name a category, the phrases are the names of the categories in the image instead. ``captions:deciles``
+        and the like are frozen lists (``data.selections``).
         """
         if ":" in view:
             return selected(self, view, limit)
@@ -135,7 +136,12 @@ class Coco(DataSet):
             return LazySamples(self._phrase_sample, list(islice(phrases, limit)))
         if view not in get_args(View):
             raise UnknownName("view of coco", view, get_args(View))
-        chosen = self._first_captions() if view == "captions" else self._grounded_captions()
+        kinds = {
+            "captions": self._first_captions,
+            "all_captions": lambda: chain.from_iterable(self.annotations.captions.values()),
+            "grounding": self._grounded_captions,
+        }
+        chosen = kinds[view]()
         return LazySamples(self._caption_sample, list(islice(chosen, limit)))
 
     def _first_captions(self) -> Iterator[Caption]:

@@ -131,7 +131,8 @@ def _declare(data: str) -> Iterator[Task]:
     )
     whose = {"deciles": "as many pairs of every decile of similarity", "top": "the most similar pairs alone, as FIxLIP chose"}
     for kind, by, protocol, what in protocols:
-        path = PACKAGED / f"{data}-captions-{by}.csv"
+        base = "all_captions" if by == "top" and "all_captions" in DATASETS[data].views else "captions"
+        path = PACKAGED / f"{data}-{base}-{by}.csv"
         fixed = Selection.read(path) if path.is_file() else None
         if fixed is None and DATASETS[data].synthetic:
             continue  # while the list is being made
@@ -140,7 +141,7 @@ def _declare(data: str) -> Iterator[Task]:
             id=f"{data}-{kind}-{by}",
             version=1,
             data=data,
-            view=f"captions:{by}" + ("" if fixed is None else f"@{fixed.digest[:HASH_DIGITS]}"),
+            view=f"{base}:{by}" + ("" if fixed is None else f"@{fixed.digest[:HASH_DIGITS]}"),
             protocol=protocol,
             summary=f"{what}, on a frozen list: {whose[by]}.",
             tiers=tiers,

@@ -508,3 +508,9 @@ def test_the_rule_finds_again_what_the_real_file_lists_except_men_and_women(real
             for one in real.mentions(caption):
                 if caption.text[one.start : one.end] not in {"man", "woman"}:
                     assert (one.start, one.end, one.label) in found
+
+
+def test_all_captions_of_the_real_photographs_are_in_order_and_start_with_the_first(real: Coco) -> None:
+    first, every = real.samples("captions"), real.samples("all_captions")
+    assert (len(first), len(every)) == (64, 320)
+    assert [sample.id for sample in every[::5]] == [sample.id for sample in first]
