@@ -1,6 +1,5 @@
 """COCO annotation files: found, read and checked; entries that cannot be right are left out and say why."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
@@ -12,6 +11,7 @@ from jaxtyping import Bool
 from pycocotools import mask as rle
 
 from benchmark.data.base import Region
+from benchmark.data.tables import read_json
 from benchmark.errors import DataError
 
 Entry = Mapping[str, Any]
@@ -184,20 +184,8 @@ def read_annotations(files: Files) -> Annotations:
     return read
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"there is no annotation file {path}") from None
-    except json.JSONDecodeError as error:
-        position = f"line {error.lineno}, column {error.colno}, character {error.pos}"
-        raise DataError(f"{path} is not valid JSON at {position} ({error.msg}); is the download complete?") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read ({error})") from error
-
-
 def _read_lists(path: Path, keys: Iterable[str]) -> dict[str, list[Any]]:
-    data = _read_json(path)
+    data = read_json(path)
     if not isinstance(data, dict):
         raise DataError(f"{path} holds a {type(data).__name__}; a COCO file is an object with {', '.join(keys)}")
     entries = cast(dict[str, Any], data)
@@ -376,7 +364,7 @@ def _read_phrases(path: Path, read: Annotations) -> dict[int, list[Mention]]:
     instances file. ``phrase``, if given, must be those words; ``category`` is a label. Objects with the same caption and
     offsets are one phrase in several places.
     """
-    items = _read_json(path)
+    items = read_json(path)
     if not isinstance(items, list):
         raise DataError(f"{path} holds a {type(items).__name__}; a phrases file is a list of objects")
     captions = {caption.id: caption for found in read.captions.values() for caption in found}

@@ -54,7 +54,7 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise DataError(f"there is no file {path}; {GUIDE}") from None
     except json.JSONDecodeError as error:
-        position = f"line {error.lineno}, column {error.colno}"
+        position = f"line {error.lineno}, column {error.colno}, character {error.pos}"
         raise DataError(f"{path} is not valid JSON at {position} ({error.msg}); is the download complete?") from error
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read ({error}); is the download complete?") from error

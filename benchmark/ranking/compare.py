@@ -90,7 +90,7 @@ def compare(
         if label not in known:
             raise UnknownName("method with scores", label, known)
     chosen = replace(selection or Selection(), methods=(first, second))
-    facts = _facts(connection)
+    facts = _facts(connection, first)
     found: list[Comparison] = []
     for (task, _, model, metric), scores in selected_scores(connection, chosen).items():
         if metric in METRICS and METRICS[metric].better == "neither":
@@ -155,11 +155,11 @@ def _values(
     return values, clusters
 
 
-def _facts(connection: DuckDBPyConnection) -> dict[str, dict[str, tuple[str, Mapping[str, str]]]]:
-    """Return text and strata of every sample, by task and sample."""
-    query = "SELECT DISTINCT task, sample_id, text, strata FROM results WHERE text IS NOT NULL"
+def _facts(connection: DuckDBPyConnection, label: str) -> dict[str, dict[str, tuple[str, Mapping[str, str]]]]:
+    """Return text and strata of the samples of one method, by task and sample; all that is compared are among them."""
+    query = "SELECT DISTINCT task, sample_id, text, strata FROM results WHERE label = ? AND text IS NOT NULL"
     found: dict[str, dict[str, tuple[str, Mapping[str, str]]]] = defaultdict(dict)
-    for row in rows(connection, query):
+    for row in rows(connection, query, [label]):
         found[row["task"]][row["sample_id"]] = (row["text"], json.loads(row["strata"]))
     return found
 

@@ -10,7 +10,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import duckdb
 import numpy as np
 
 from benchmark.data.base import DATASETS, Sample
@@ -26,7 +25,8 @@ from benchmark.runner.plan import Group, Scoring, Unit, identity_of, probe_units
 from benchmark.runner.progress import Progress
 from benchmark.runner.workers import WorkerPool
 from benchmark.store import StoreWriter, open_store
-from benchmark.store.paths import StoreFiles, disk_errors
+from benchmark.store import rows as read_rows
+from benchmark.store.paths import StoreFiles
 from benchmark.store.schema import utc_now
 from benchmark.store.writer import origin_row, score_row
 from benchmark.tasks.base import TASKS, Task
@@ -201,25 +201,15 @@ class ScoreWriter(StoreWriter):
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """Run a query, on rows that a killed run left unpublished too."""
-        result = self._database.execute(query, list(parameters))
-        names = [column[0] for column in result.description or []]
-        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+        return read_rows(self._database, query, list(parameters))
 
     def replace(self, results: Iterable[UnitResult]) -> None:
         """Put scores in place of those of the same key, all or none."""
         results = list(results)
         made = {"run_id": self._run_id, "created": utc_now()}
         rows = [score_row(score) | origin_row(result) | made for result in results for score in result.scores]
-        with disk_errors(self.path):
-            self._database.execute("BEGIN")
-            try:
-                self._insert("scores", rows, "OR REPLACE")
-                self._database.execute("COMMIT")
-            except BaseException:
-                with suppress(duckdb.Error):
-                    self._database.execute("ROLLBACK")
-                raise
-        self._unpublished = True
+        with self.transaction():
+            self._insert("scores", rows, "OR REPLACE")
         self._n_units += len(results)
         self._n_failed += sum(result.failed for result in results)
 

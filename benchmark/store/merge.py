@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 
 from benchmark.errors import StoreError
-from benchmark.store.paths import StoreFiles, disk_errors
+from benchmark.store.paths import StoreFiles
 from benchmark.store.reader import open_store
 from benchmark.store.writer import StoreWriter
 
@@ -76,7 +76,7 @@ def merge(target: Path, sources: Sequence[Path]) -> list[Merged]:
 
 def _absorb(writer: StoreWriter, source: Path) -> Merged:
     found = Merged(str(source))
-    with disk_errors(writer.path), writer.attached(source, "other") as connection:
+    with writer.attached(source, "other") as connection:
         for query in _CONTRADICTIONS.values():
             found.conflicts += [sentence for (sentence,) in connection.execute(query).fetchall()]
         found.conflicts.sort()

@@ -95,24 +95,15 @@ class StoreWriter:
     def add(self, result: UnitResult) -> None:
         """Store what one unit gave, all or nothing; publish when it is time. A row of the same key is replaced."""
         created = {"run_id": self._run_id, "created": schema.utc_now()}
-        with disk_errors(self.path):
-            connection = self._database
-            connection.execute("BEGIN")
-            try:
-                made = [*([] if result.explanation is None else [result.explanation]), *result.probes]
-                samples = [result.sample, *(record.sample for record in result.probes)]
-                self._insert("samples", [_sample_row(sample) for sample in samples], "OR IGNORE")
-                if made:
-                    self._insert("explanations", [_explanation_row(record) | created for record in made], "OR REPLACE")
-                if result.scores:
-                    rows = [score_row(score) | origin_row(result) | created for score in result.scores]
-                    self._insert("scores", rows, "OR REPLACE")
-                connection.execute("COMMIT")
-            except BaseException:
-                with suppress(duckdb.Error):
-                    connection.execute("ROLLBACK")
-                raise
-        self._unpublished = True
+        with self.transaction():
+            made = [*([] if result.explanation is None else [result.explanation]), *result.probes]
+            samples = [result.sample, *(record.sample for record in result.probes)]
+            self._insert("samples", [_sample_row(sample) for sample in samples], "OR IGNORE")
+            if made:
+                self._insert("explanations", [_explanation_row(record) | created for record in made], "OR REPLACE")
+            if result.scores:
+                rows = [score_row(score) | origin_row(result) | created for score in result.scores]
+                self._insert("scores", rows, "OR REPLACE")
         self._n_units += 1
         self._n_failed += result.failed
         if time.monotonic() - self._published_at > max(PUBLISH_SECONDS, PUBLISH_SHARE * self._publishing_took):
@@ -139,11 +130,10 @@ class StoreWriter:
         self._publishing_took = self._published_at - began
 
     @contextmanager
-    def attached(self, other: Path, name: str) -> Generator[duckdb.DuckDBPyConnection]:
-        """Give the database with another store attached read-only under ``name``, in one transaction, all or nothing."""
+    def transaction(self) -> Generator[duckdb.DuckDBPyConnection]:
+        """Give the database for a change that is made whole or not at all."""
         connection = self._database
-        connection.execute(f"ATTACH '{str(other).replace("'", "''")}' AS {name} (READ_ONLY)")
-        try:
+        with disk_errors(self.path):
             connection.execute("BEGIN")
             try:
                 yield connection
@@ -152,10 +142,19 @@ class StoreWriter:
                 with suppress(duckdb.Error):
                     connection.execute("ROLLBACK")
                 raise
+        self._unpublished = True
+
+    @contextmanager
+    def attached(self, other: Path, name: str) -> Generator[duckdb.DuckDBPyConnection]:
+        """Give the database with another store attached read-only under ``name``, in one transaction."""
+        with disk_errors(self.path):
+            self._database.execute(f"ATTACH '{str(other).replace("'", "''")}' AS {name} (READ_ONLY)")
+        try:
+            with self.transaction() as connection:
+                yield connection
         finally:
             with suppress(duckdb.Error):
-                connection.execute(f"DETACH {name}")
-        self._unpublished = True
+                self._database.execute(f"DETACH {name}")
 
     def known_status(self, encoder: str, revision: str) -> tuple[dict[str, str], dict[str, str]]:
         """Return the status of every explanation of an encoder by unit key, and of every score by score key."""
