@@ -25,6 +25,9 @@ class Registry[T](Mapping[str, T]):
             raise ValueError(f"{self.kind} {name!r} is registered twice")
         self._items[name] = item
 
+    def remove(self, name: str) -> None:
+        del self._items[name]
+
     def __getitem__(self, name: str) -> T:
         try:
             return self._items[name]

@@ -1,4 +1,4 @@
-"""Speed and memory against the authors' way of computing (``scripts/naive.py``): same machine, same result.
+"""Speed and memory against the authors' way of computing (``benchmark.speed.naive``): same machine, same result.
 
 ``python scripts/speed.py`` prints a table, ``--json FILE`` also writes the numbers; some minutes. ``--quick`` computes tiny
 cases in this process, for a test of the results alone. Every measurement has a process of its own, the two ways take
@@ -9,7 +9,6 @@ turns, and the median counts. A time is the processor time of one thread, which 
 import json
 import multiprocessing
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -24,9 +23,6 @@ import click
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-import naive
-
 from benchmark.data.base import Sample
 from benchmark.data.scenes import Scenes
 from benchmark.encoders import DualEncoder, Pair, load_encoder, wrap_encoder
@@ -34,6 +30,8 @@ from benchmark.explainers import fixlip
 from benchmark.explainers.exclip import ExClip
 from benchmark.games.sampling import sample_coalitions
 from benchmark.games.similarity import SimilarityGame
+from benchmark.speed import naive
+from benchmark.speed.fits import synthetic
 
 Arrays = dict[str, np.ndarray]
 TOLERANCE = 1e-4  # of the largest value
@@ -59,15 +57,7 @@ class Case:
 def fit_inputs(size: str) -> tuple[np.ndarray, ...]:
     """Return coalitions, values and weights of a synthetic dual encoder with 64-dimensional embeddings."""
     (n_patches, n_images), (n_tokens, n_texts) = ((49, 2048), (8, 64)) if size == "full" else ((6, 50), (4, 14))
-    rng = np.random.default_rng(0)
-    images, texts = sample_coalitions(n_patches, n_images), sample_coalitions(n_tokens, n_texts)
-
-    def embed(kept: np.ndarray) -> np.ndarray:
-        hidden = np.tanh(kept @ rng.normal(size=(kept.shape[1], 128)) + rng.normal(size=128))
-        raw = hidden @ rng.normal(size=(128, 64))
-        return raw / np.linalg.norm(raw, axis=1, keepdims=True)
-
-    return images.kept, texts.kept, 100 * embed(images.kept) @ embed(texts.kept).T, images.weights, texts.weights
+    return synthetic(n_patches, n_images, n_tokens, n_texts)
 
 
 def named(fitted: tuple[float, np.ndarray, np.ndarray | None]) -> Arrays:

@@ -11,7 +11,7 @@ from test_store import fill, result, run_record
 
 from benchmark.cli import cli
 from benchmark.errors import StoreError
-from benchmark.store import StoreWriter, query_store
+from benchmark.store import StoreWriter, Verification, query_store
 from benchmark.store.merge import merge
 
 EVERYTHING = (
@@ -19,7 +19,10 @@ EVERYTHING = (
     "SELECT * FROM scores ORDER BY score_key",
     "SELECT * FROM samples ORDER BY sample_id",
     "SELECT run_id FROM runs ORDER BY run_id",
+    "SELECT * FROM verifications ORDER BY ALL",
 )
+
+SELF_REPORTED = Verification(label="m", method_version=1, task="t", encoder="e", revision="", rung="self-reported")
 
 
 def content(path: Path) -> list:
@@ -40,16 +43,20 @@ def test_parts_merged_in_any_order_and_twice_equal_the_whole(tmp_path: Path) -> 
     for i in range(3):
         parts.append(tmp_path / f"part{i}.duckdb")
         fill(parts[-1], 4, run=f"r{i}", start=3 * i)  # neighbours share one unit
+        with StoreWriter(parts[-1]) as store:
+            store.begin(run_record(f"v{i}"))
+            store.verify(replace(SELF_REPORTED, evidence={"part": i}))
     merged = []
     for order in permutations(parts):
         target = tmp_path / f"{'-'.join(part.stem for part in order)}.duckdb"
         merge(target, order)
         first = content(target)
-        assert [(item.explanations, item.scores) for item in merge(target, order)] == [(0, 0)] * 3
+        assert [(item.explanations, item.scores, item.verifications) for item in merge(target, order)] == [(0, 0, 0)] * 3
         assert content(target) == first
         merged.append(first)
     assert all(found == merged[0] for found in merged)
     assert len(merged[0][0]) == 10
+    assert len(merged[0][4]) == 3
 
 
 def test_an_explanation_stands_before_a_failure(tmp_path: Path) -> None:

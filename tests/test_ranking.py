@@ -60,6 +60,10 @@ def test_standings_are_consistent(values) -> None:
         assert 1 <= row.rank_low <= row.rank_high <= len(values)
     leaders = [name for name, row in found.items() if row.rank == 1]
     assert all(found[name].tie_group == 1 for name in leaders)
+    groups = [row.tie_group for row in found.values()]
+    assert groups == sorted(groups)
+    assert set(groups) == set(range(1, max(groups) + 1))
+    assert [row.rank for row in found.values()] == sorted(row.rank for row in found.values())
 
 
 def test_lower_is_better_turns_the_order_round() -> None:
@@ -73,6 +77,15 @@ def test_equal_methods_share_rank_and_group_and_different_ones_do_not() -> None:
     assert found["a"].rank == found["same"].rank
     assert found["a"].tie_group == found["same"].tie_group == found["b"].tie_group == 1
     assert (found["low"].rank, found["low"].tie_group, found["low"].rank_low) == (4, 2, 4)
+
+
+def test_a_group_reaches_down_to_the_last_method_not_told_apart_from_its_best() -> None:
+    noise = np.random.default_rng(0).normal(size=N)
+    even = {"best": 1 + 0.01 * noise, "close": 0.9 + 0.01 * noise, "last": 0.1 + 0.01 * noise}
+    found = rank({**even, "noisy": 0.8 + noise[::-1]})
+    groups = [found[name].tie_group for name in ("best", "close", "noisy", "last")]
+    assert found["noisy"].rank == 3
+    assert groups == [1, 1, 1, 2]  # the noisy third may be as good as the first, though the second is told apart from it
 
 
 def test_resampling_keeps_the_samples_of_one_image_together() -> None:

@@ -4,13 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import duckdb
+import pytest
 from test_store import fill, result, run_record
 
+from benchmark.errors import StoreError
 from benchmark.ranking import leaderboard
 from benchmark.store import StoreWriter, open_store, query_store
 from benchmark.store.schema import SCHEMA_VERSION
 
 OLDER = """
+DROP TABLE verifications;
 DROP VIEW results;
 ALTER TABLE scores DROP COLUMN data_version;
 CREATE VIEW results AS SELECT scores.* FROM scores;
@@ -26,6 +29,21 @@ def test_a_store_of_schema_1_learns_the_version_of_the_data_of_every_score(tmp_p
     fill(path, 1, run="r2", start=3)
     assert query_store(path, "SELECT schema_version FROM meta")[1] == [(SCHEMA_VERSION,)]
     assert query_store(path, "SELECT data_version FROM results")[1] == [("1",)] * 4
+
+
+def test_a_store_of_schema_2_learns_to_keep_verifications_and_stays_so_without_a_new_row(tmp_path: Path) -> None:
+    path = tmp_path / "old.duckdb"
+    fill(path, 3)
+    with duckdb.connect(path) as connection:
+        connection.execute("DROP TABLE verifications; UPDATE meta SET schema_version = 2")
+    with pytest.raises(StoreError, match=r"older schema \(2\)"), open_store(path):
+        pass
+    with StoreWriter(path):
+        pass
+    assert query_store(path, "SELECT schema_version FROM meta")[1] == [(SCHEMA_VERSION,)]
+    with open_store(path) as connection:
+        (row,) = leaderboard(connection)
+    assert (row.n, row.badge) == (3, "re-run")
 
 
 def test_a_board_shows_one_version_of_the_data_the_one_scored_last(tmp_path: Path) -> None:

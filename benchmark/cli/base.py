@@ -32,6 +32,8 @@ COMMANDS = {
     "tracks": "benchmark.cli.commands.tracks:tracks_command",
     "compare": "benchmark.cli.commands.compare:compare_command",
     "merge": "benchmark.cli.commands.merge:merge_command",
+    "export": "benchmark.cli.commands.export:export_command",
+    "snapshot": "benchmark.cli.commands.snapshot:snapshot",
     "rescore": "benchmark.cli.commands.rescore:rescore",
     "score": "benchmark.cli.commands.score:score",
     "select": "benchmark.cli.commands.select:select",
@@ -39,6 +41,9 @@ COMMANDS = {
     "list": "benchmark.cli.commands.catalogue:list_command",
     "explain": "benchmark.cli.commands.explain:explain",
     "sql": "benchmark.cli.commands.sql:sql",
+    "speed": "benchmark.cli.commands.speed:speed",
+    "submission": "benchmark.cli.commands.submission:submission",
+    "site": "benchmark.cli.commands.site:site",
     "doctor": "benchmark.cli.commands.doctor:doctor",
 }
 

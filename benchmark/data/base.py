@@ -1,5 +1,6 @@
 """Samples: an image, a text, and where the text's phrases are true in the image."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -80,6 +81,9 @@ class LazySamples[K](Sequence[Sample]):
         return self._build(self._keys[index])
 
 
+_BIBTEX = re.compile(r"^```bibtex\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
 class DataSet(ABC):
     """A versioned list of samples; ``data_dir`` is a local folder for sets that are not generated.
 
@@ -115,6 +119,11 @@ class DataSet(ABC):
             return path.read_text(encoding="utf-8")
         except FileNotFoundError:
             raise DataError(f"{self.name} has no data card; it belongs at {path}") from None
+
+    @property
+    def bibtex(self) -> str:
+        """The BibTeX entries of the papers to cite, as the data card gives them; empty for sets without one."""
+        return "\n\n".join(block.strip() for block in _BIBTEX.findall(self.card))
 
     @property
     def problems(self) -> Sequence[str]:

@@ -14,6 +14,7 @@ from urllib.request import getproxies
 import torch
 from safetensors import SafetensorError
 
+from benchmark import plugins
 from benchmark.encoders.base import DualEncoder, Pair, Tokens
 from benchmark.encoders.custom import CustomEncoder
 from benchmark.encoders.geometry import Geometry
@@ -84,20 +85,26 @@ def choose_device(device: str) -> torch.device:
 def load_encoder(name: str = "embedded", device: str = "auto", revision: str | None = None) -> DualEncoder:
     """Load an encoder and check it against its library's own forward pass.
 
-    ``name`` is ``"embedded"``, a Hugging Face hub id, ``"open_clip:<architecture>/<pretrained tag>"``, or a folder in
-    either library's format. Weights are read in float32.
+    ``name`` is ``"embedded"``, a Hugging Face hub id, ``"open_clip:<architecture>/<pretrained tag>"``, a folder in
+    either library's format, or ``"<plug-in>:<rest>"`` for an encoder that an installed package registers. Weights are
+    read in float32.
     """
+    plugins.load()
     chosen = choose_device(device)
     if name == "embedded":
         return _load_huggingface(str(files("benchmark") / "embedded"), chosen, None, shown="embedded")
     if name.startswith("open_clip:"):
         return _load_open_clip(name.removeprefix("open_clip:"), chosen, name)
+    prefix, colon, rest = name.partition(":")
+    if colon and prefix in plugins.ENCODERS:
+        return _load_plugin(name, rest, chosen, revision)
     folder = Path(name).expanduser()
     if not folder.is_dir():
         if name.startswith((".", "/", "~")):
             raise InvalidInput(f"there is no folder {name}; an encoder is a folder, a hub id or one of {', '.join(KNOWN)}")
         if name.count("/") != 1:
-            raise UnknownName("encoder", name, KNOWN)
+            plugins.require_loaded("encoder", prefix)
+            raise UnknownName("encoder", name, [*KNOWN, *(f"{plugin}:..." for plugin in plugins.ENCODERS)])
         return _load_huggingface(name, chosen, revision, shown=name)
     if (folder / "open_clip_config.json").exists():
         return _load_open_clip(f"local-dir:{folder}", chosen, folder.resolve().name)
@@ -112,12 +119,21 @@ def wrap_encoder(
     model: Any, processor: Any = None, tokenizer: Any = None, *, name: str = "custom", revision: str | None = None
 ) -> DualEncoder:
     """Describe a Hugging Face or open_clip dual encoder that is already in memory, and verify it."""
+    plugins.load()
     if type(model).__module__.startswith("open_clip."):
         from benchmark.encoders.open_clip import wrap
     else:
         from benchmark.encoders.huggingface import wrap
     encoder = wrap(model, processor, tokenizer, name=name, revision=revision)
     return _verified(encoder)
+
+
+def _load_plugin(name: str, rest: str, device: torch.device, revision: str | None) -> DualEncoder:
+    """Call an installed package's loader; an encoder made of parts compares itself, if it can, when it is made."""
+    encoder = plugins.ENCODERS[name.partition(":")[0]](rest, device, revision)
+    if not isinstance(encoder, DualEncoder):
+        raise BenchmarkError(f"the plug-in behind {name!r} gave a {type(encoder).__name__}; it has to return a DualEncoder")
+    return encoder if isinstance(encoder, CustomEncoder) else _verified(encoder)
 
 
 def _load_huggingface(source: str, device: torch.device, revision: str | None, *, shown: str) -> DualEncoder:

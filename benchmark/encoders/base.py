@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from benchmark.data.base import Region, read_image
 from benchmark.encoders.geometry import Geometry
+from benchmark.encoders.precision import Precision
 from benchmark.encoders.tokens import Offsets, align, tokens_of_span
 from benchmark.encoders.tower import Costs, Layer, Site, State, Tower, Trace
 from benchmark.errors import BenchmarkError, InvalidInput, UnsupportedEncoder
@@ -96,6 +97,7 @@ class DualEncoder(ABC):
         self.logit_scale, self.logit_bias = logit_scale, logit_bias
         self.device = torch.device(device)
         self.batch_size: int | None = None  # of games; None fits the memory
+        self.precision: Precision = "float32"  # of games; what takes gradients computes in the type of the weights
         self.costs = Costs()
         for tower in (image, text):
             if tower is not None:

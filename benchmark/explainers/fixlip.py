@@ -5,11 +5,12 @@ from the two small sides (``benchmark.games.regression``). The joint estimator s
 which is what the Shapley kernel needs.
 """
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from math import ceil
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -26,6 +27,7 @@ from benchmark.games.regression import (
     Indices,
     Response,
     ValueTable,
+    coalition_condition,
     fit_efficient,
     fit_joint,
     fit_product,
@@ -36,17 +38,22 @@ from benchmark.games.sampling import Coalitions, Kernel, sample_coalitions, spli
 if TYPE_CHECKING:
     from benchmark.encoders.base import DualEncoder, Pair
 
-type PairSet = Literal["auto", "all", "cross", "clique"]
+type PairSet = Literal["auto", "all", "cross", "clique", "strongest"]
 CHOICES: dict[str, tuple[object, ...]] = {
     "index": ("banzhaf", "shapley"),
     "order": (1, 2),
     "estimator": ("cross", "joint", "proxyshap"),
-    "pairs": ("auto", "all", "cross", "clique"),
+    "pairs": ("auto", "all", "cross", "clique", "strongest"),
 }
 MARGIN = 1.25  # coalitions per coefficient from which ``auto`` trusts a fit; at one it interpolates its own noise
 PROXY_BUDGET = 2**14  # values that the trees are fitted to by default; a larger design is better solved by ``cross``
 IMAGE_SIDES = ImageSides()  # kept between pairs: a second caption of an image encodes no image coalition
 LARGEST = 6000  # coefficients of one side up to which ``auto`` fits its pairs; the system takes 300 MB there
+LARGE_GRID = 256  # patches above which default budgets follow the conditioning; up to there they suffice, and stay as they were
+BOUND = 10.0  # condition number that default budgets on a large grid meet: no error is over 2.1 times an orthogonal design's
+ILL = 100.0  # condition number above which a warning is due: under 3 coalitions for 2 unknowns, errors up to 5 times and more
+PER_UNKNOWN = 4.5  # coalitions per unknown that a large grid starts with; random ones come to a condition number of 8
+STEP, MOST_STEPS = 1.25, 6  # by which a budget grows while it misses ``BOUND``, and how often at most
 
 
 class FactorisedGame(Protocol):
@@ -79,7 +86,8 @@ def fit(
     ``None`` at ``order`` 1. Patch-token pairs are always in the model. Pairs within the image or within the text need
     more coalitions than that side has players and pairs: ``auto`` leaves them out (zero) where the coalitions do not
     identify them or a side has over a hundred players, ``all`` raises ``InvalidInput`` unless they are identified,
-    ``cross`` never fits them.
+    ``cross`` never fits them. Pairs that ``auto`` tried and left out are said in a warning; coalitions of a side that do
+    not tell its players apart raise ``InvalidInput``.
     """
     table = np.asarray(values, dtype=np.float64)
     if table.shape != (len(image_coalitions), len(text_coalitions)):
@@ -91,8 +99,8 @@ def fit(
     text = FactorDesign(text_coalitions, text_weights, "text")
     wanted = [pairs == "all" or (pairs == "auto" and _n_coefficients(side.n_players) <= LARGEST) for side in (image, text)]
     fitted = fit_product(image, text, ValueTable(table), order=order, pairs=(wanted[0], wanted[1]))
-    if pairs == "all" and order == 2:
-        _require_pairs(fitted, image, text)
+    if order == 2:
+        _check_sides(fitted, (image, text), wanted, refuse=pairs == "all")
     return fitted.empty, fitted.main, fitted.pairs
 
 
@@ -102,8 +110,15 @@ class Fixlip(Explainer, name="fixlip", version=1):
 
     ``budget`` is the number of game values: split between the sides as published under ``estimator="cross"``, the number
     of joint coalitions under ``"joint"``. ``image_budget`` and ``text_budget`` set the sides themselves. By default
-    within-image pairs come in on grids of up to 90 patches; ``pairs="clique"`` fits them among the ``clique`` strongest
-    players of any grid.
+    within-image pairs come in on grids of up to 90 patches. On any grid, ``pairs="strongest"`` fits all patch-token pairs
+    and the within-image pairs of the strongest patches; ``pairs="clique"`` fits the pairs of the strongest players and, as
+    published, no other pair. Both take ``clique`` players.
+
+    On grids of more than 256 patches, default budgets follow the conditioning: the coalitions of a side grow until the
+    condition number of its small system (weighted, centred, scaled to unit diagonal) is at most 10. The notes give both
+    condition numbers and ``condition_met`` for every product design; a given budget is kept as it is, with a warning where a
+    condition number exceeds 100. Coalitions that do not identify a side's main effects are refused. Within-image or
+    within-text pairs that are not identified are refused if asked for, and else left out, zero, with a warning.
 
     ``estimator="proxyshap"`` fits ``n_trees`` boosted trees to the values of a product design, without weights, and reads
     the interactions of ``index="banzhaf"`` from them exactly, for any ``p``; it needs the ``boost`` extra.
@@ -120,7 +135,9 @@ class Fixlip(Explainer, name="fixlip", version=1):
     )
     bibtex: ClassVar[str] = (
         "@inproceedings{fixlip2025, title={Explaining Similarity in Vision-Language Encoders with Weighted Banzhaf "
-        "Interactions}, author={Baniecki, Hubert and others}, booktitle={NeurIPS}, year={2025}, eprint={2508.05430}}"
+        "Interactions}, author={Baniecki, Hubert and Muschalik, Maximilian and Fumagalli, Fabian and "
+        'Hammer, Barbara and H{\\"u}llermeier, Eyke and Biecek, Przemyslaw}, booktitle={NeurIPS}, year={2025}, '
+        "eprint={2508.05430}}"
     )
     published: ClassVar[Mapping[str, str]] = {
         "p": "0.3, 0.5, 0.7",
@@ -183,7 +200,8 @@ class Fixlip(Explainer, name="fixlip", version=1):
         if self.estimator == "joint":
             return self.explain_game(game, rng)
         image, n_images = image_digest(pair.pixel_values), self._budgets(game.n_patches, game.n_tokens)[0]
-        design = (image, n_images, self.index, self.p, self.legacy_weights, self.image_seed)
+        grows = self._grows(game.n_patches)[0]
+        design = (image, n_images, grows, self.index, self.p, self.legacy_weights, self.image_seed)
         seed = int.from_bytes(sha256(f"{image} {self.image_seed}".encode()).digest()[:4])
         side = IMAGE_SIDES.find(encoder, (*design, self.estimator, self.removal), lambda: self._image_side(game, seed))
         return self.explain_game(game, rng, side)
@@ -211,12 +229,12 @@ class Fixlip(Explainer, name="fixlip", version=1):
         )
 
     def estimate_forwards(self, n_patches: int, n_tokens: int) -> int:
-        """Return how many image and text forward passes a pair takes, at most."""
+        """Return how many image and text forward passes a pair takes, at most but for budgets that have to grow."""
         images, texts = self._budgets(n_patches, n_tokens)
         return images + texts + (4 if self.estimator == "proxyshap" else 2)
 
     def _budgets(self, n_patches: int, n_tokens: int) -> tuple[int, int]:
-        """Return the numbers of image and of text coalitions to encode, before deduplication."""
+        """Return the numbers of image and of text coalitions to encode, before deduplication and before any growth."""
         if self.estimator == "joint":
             budget = self._joint_budget(n_patches, n_tokens)
             return min(budget, 2**n_patches), min(budget, 2**n_tokens)
@@ -226,14 +244,22 @@ class Fixlip(Explainer, name="fixlip", version=1):
             return split_budget(budget, n_patches, n_tokens)
         images = self.image_budget or self._default_image_budget(n_patches, n_tokens)
         texts = self.text_budget or max(64, min(256, 2 * _n_coefficients(n_tokens)), 3 * (n_tokens + 1))
+        image_grows, text_grows = self._grows(n_patches)
+        images = max(images, ceil(PER_UNKNOWN * (n_patches + 1)) if image_grows else 0)
+        texts = max(texts, ceil(PER_UNKNOWN * (n_tokens + 1)) if text_grows else 0)
         return min(images, 2**n_patches), min(texts, 2**n_tokens)
+
+    def _grows(self, n_patches: int) -> tuple[bool, bool]:
+        """Return whether the image and the text budget are chosen from the conditioning, not given."""
+        free = self.estimator == "cross" and self.budget is None and n_patches > LARGE_GRID
+        return free and self.image_budget is None, free and self.text_budget is None
 
     def _default_image_budget(self, n_patches: int, n_tokens: int) -> int:
         wanted = _n_coefficients(n_patches)
-        if self.pairs == "clique":
+        if self.pairs in ("clique", "strongest"):
             among = max(self.clique - self._clique_tokens(n_patches, n_tokens), 0)
             wanted = 1 + n_patches + among * (among - 1) // 2
-        reachable = wanted <= 4096 or self.pairs in ("all", "clique")
+        reachable = wanted <= 4096 or self.pairs in ("all", "clique", "strongest")
         return max(2048, wanted * 3 // 2 if reachable and self.order == 2 and self.pairs != "cross" else 0, 3 * (n_patches + 1))
 
     def _joint_budget(self, n_patches: int, n_tokens: int) -> int:
@@ -246,9 +272,20 @@ class Fixlip(Explainer, name="fixlip", version=1):
     def _sample(self, n_players: int, budget: int, seed: int) -> Coalitions:
         return sample_coalitions(n_players, budget, kernel=self.index, p=self.p, seed=seed, legacy_weights=self.legacy_weights)
 
+    def _sample_side(self, n_players: int, budget: int, seed: int, *, grows: bool) -> Coalitions:
+        """Draw one side of a product design; the same seed draws on, so that a grown one starts with the same coalitions."""
+        drawn = self._sample(n_players, budget, seed)
+        for _ in range(MOST_STEPS if grows else 0):
+            if budget >= 2**n_players or coalition_condition(drawn.kept, drawn.weights) <= BOUND:
+                break
+            budget = min(ceil(STEP * budget), 2**n_players)
+            drawn = self._sample(n_players, budget, seed)
+        return drawn
+
     def _image_side(self, game: FactorisedGame, seed: int) -> ImageSide:
         """Draw the image coalitions of a product design and encode them, with what else a fit asks for."""
-        images = self._sample(game.n_patches, self._side_budgets(game)[0], seed)
+        budget, grows = self._side_budgets(game)[0], self._grows(game.n_patches)[0]
+        images = self._sample_side(game.n_patches, budget, seed, grows=grows)
         ends = [[True] * game.n_patches, [False] * game.n_patches]
         wanted = ends if self.estimator == "proxyshap" else ends[:1]
         embedded = game.embed_images(np.vstack([images.kept, wanted]))
@@ -263,7 +300,8 @@ class Fixlip(Explainer, name="fixlip", version=1):
         return budgets
 
     def _fit_sides(self, game: FactorisedGame, rng: np.random.Generator, side: ImageSide) -> Fit:
-        images, texts = side.coalitions, self._sample(game.n_tokens, self._side_budgets(game)[1], int(rng.integers(0, 2**32)))
+        images, budget, grows = side.coalitions, self._side_budgets(game)[1], self._grows(game.n_patches)[1]
+        texts = self._sample_side(game.n_tokens, budget, int(rng.integers(0, 2**32)), grows=grows)
         embedded = side.embeddings.astype(np.float64), game.embed_texts(texts.kept).astype(np.float64)
         if self.estimator == "proxyshap":
             values = (game.scale * embedded[0] @ embedded[1].T + game.bias).ravel()
@@ -273,9 +311,8 @@ class Fixlip(Explainer, name="fixlip", version=1):
         text = FactorDesign(texts.kept, texts.weights, "text")
         response = EmbeddingTable(*embedded, game.scale, game.bias)
         fitted = self._solve_sides(image, text, response)
-        return replace(
-            fitted, notes=fitted.notes | {"image_enumerated": images.n_enumerated, "text_enumerated": texts.n_enumerated}
-        )
+        notes = fitted.notes | {"image_enumerated": images.n_enumerated, "text_enumerated": texts.n_enumerated}
+        return replace(fitted, notes=notes | _conditioning(image, text))
 
     def _fit_trees(
         self, images: Coalitions, texts: Coalitions, values: Float[np.ndarray, " coalition"], nothing: float, seed: int
@@ -290,18 +327,32 @@ class Fixlip(Explainer, name="fixlip", version=1):
     def _solve_sides(self, image: FactorDesign, text: FactorDesign, response: Response) -> Fit:
         if self.order == 1:
             return fit_product(image, text, response, order=1)
-        if self.pairs == "clique":
+        if self.pairs in ("clique", "strongest"):
             first = fit_product(image, text, response, order=1)
-            return fit_selected(image, text, response, self._strongest(first.main, image.n_players, text.n_players))
+            chosen = self._strongest(first.main, image.n_players, text.n_players)
+            if self.pairs == "clique":
+                return fit_selected(image, text, response, chosen)
+            return self._solve_strongest(image, text, response, chosen[chosen < image.n_players])
         wanted = {
             "auto": (_affordable(image.n_coalitions, image.n_players), _affordable(text.n_coalitions, text.n_players)),
             "all": (True, True),
             "cross": (False, False),
         }[self.pairs]
         fitted = fit_product(image, text, response, pairs=wanted)
-        if self.pairs == "all":
-            _require_pairs(fitted, image, text)
+        _check_sides(fitted, (image, text), wanted, refuse=self.pairs == "all")
         return fitted
+
+    def _solve_strongest(
+        self, image: FactorDesign, text: FactorDesign, response: Response, patches: Int[np.ndarray, " chosen"]
+    ) -> Fit:
+        """Fit all patch-token pairs, those within the text where affordable, and those among the chosen patches."""
+        first, second = (patches[index] for index in np.triu_indices(len(patches), 1))
+        within_text = _affordable(text.n_coalitions, text.n_players)
+        fitted = fit_product(image, text, response, pairs=((first, second), within_text))
+        players, n_coefficients = f"{len(patches)} out of {image.n_players} patches", 1 + image.n_players + len(first)
+        _check_pairs(fitted, image, players, n_coefficients, refuse=True)
+        _check_sides(fitted, (text,), (within_text,), refuse=False)
+        return replace(fitted, notes=fitted.notes | {"patches_with_pairs": len(patches)})
 
     def _fit_joint(self, game: FactorisedGame, rng: np.random.Generator) -> Fit:
         n_patches, n = game.n_patches, game.n_patches + game.n_tokens
@@ -366,10 +417,41 @@ def _affordable(n_coalitions: int, n: int) -> bool:
     return wanted <= LARGEST and (n_coalitions >= MARGIN * wanted or n_coalitions == 2**n)
 
 
-def _require_pairs(fitted: Fit, image: FactorDesign, text: FactorDesign) -> None:
+def _check_sides(fitted: Fit, sides: Sequence[FactorDesign], wanted: Sequence[bool], *, refuse: bool) -> None:
+    """Check the pairs of each side whose pairs were all wanted."""
+    for side, pairs in zip(sides, wanted, strict=True):
+        if pairs:
+            _check_pairs(fitted, side, f"{side.n_players} {side.name} players", _n_coefficients(side.n_players), refuse=refuse)
+
+
+def _check_pairs(fitted: Fit, side: FactorDesign, players: str, n_coefficients: int, *, refuse: bool) -> None:
+    """Warn of pairs that were left out or that the coalitions hardly identify; with ``refuse``, raise for the former."""
+    found, ample = fitted.notes[f"{side.name}_pairs"], side.n_coalitions >= MARGIN * n_coefficients
+    if found and (ample or side.n_coalitions == 2**side.n_players):
+        return
+    sentence = (
+        f"{side.n_coalitions} {side.name} coalitions {'hardly' if found else 'do not'} identify the pairs of {players} "
+        f"({n_coefficients} coefficients)"
+    )
+    if refuse and not found:
+        raise InvalidInput(f"{sentence}; give more of them, or pairs='cross'")
+    outcome = "these may be mostly noise" if found else "these are left out (zero)"
+    warnings.warn(f"{sentence}: {outcome}; give more coalitions", stacklevel=2)
+
+
+def _conditioning(image: FactorDesign, text: FactorDesign) -> dict[str, Any]:
+    """Return the condition numbers of both sides, for the notes, and warn of those at which noise takes over."""
     for side in (image, text):
-        if not fitted.notes[f"{side.name}_pairs"]:
-            raise InvalidInput(
-                f"{side.n_coalitions} {side.name} coalitions do not identify the pairs of {side.n_players} {side.name} players "
-                f"({_n_coefficients(side.n_players)} coefficients); give more of them, or pairs='cross'"
+        if side.condition > ILL:
+            enough = min(ceil(PER_UNKNOWN * (side.n_players + 1)), 2**side.n_players)
+            warnings.warn(
+                f"{side.n_coalitions} coalitions of {side.n_players} {side.name} players have a condition number of "
+                f"{side.condition:.3g}, so effects may be mostly noise; {side.name}_budget={enough} brings it under {BOUND:g}",
+                stacklevel=2,
             )
+    return {
+        "image_condition": image.condition,
+        "text_condition": text.condition,
+        "condition_bound": BOUND,
+        "condition_met": max(image.condition, text.condition) <= BOUND,
+    }

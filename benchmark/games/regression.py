@@ -8,6 +8,7 @@ weighted means, which leaves pair coefficients alone; main effects and intercept
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -118,10 +119,34 @@ class System:
         return scale * solution.reshape(right.shape)
 
 
+def condition_number(gram: Matrix) -> float:
+    """Return the spectral condition number of a Gram matrix scaled to unit diagonal; 1 at best, ``inf`` where singular.
+
+    With ``m`` random coalitions of ``n`` players it comes to ``((1 + r) / (1 - r)) ** 2`` with ``r = sqrt(n / m)``, whatever
+    the probability of a player (Marchenko and Pastur's law). A constant column beside centred ones does not change it.
+    """
+    diagonal = gram.diagonal()
+    if not diagonal.size:
+        return 1.0
+    if not diagonal.min() > FLAT:
+        return float("inf")
+    scale = 1 / np.sqrt(diagonal)
+    smallest, largest = np.linalg.eigvalsh(gram * scale * scale[:, None])[[0, -1]]
+    return float(largest / smallest) if smallest > RCOND * largest else float("inf")
+
+
+def coalition_condition(coalitions: Bool[np.ndarray, "coalition player"], weights: Float[np.ndarray, " coalition"]) -> float:
+    """Return the condition number of the main effects of weighted coalitions, which decides before any is encoded."""
+    kept, share = np.asarray(coalitions, dtype=np.float64), np.asarray(weights, dtype=np.float64) / np.sum(weights)
+    centred = kept - share @ kept
+    return condition_number((centred.T * share) @ centred)
+
+
 class FactorDesign:
     """Coalitions of one modality with weights summing to one, and the system of its main effects, factored.
 
-    ``pairs()`` adds the system of given products of two players, where the coalitions identify them.
+    ``pairs()`` adds the system of given products of two players, where the coalitions identify them. Coalitions that do not
+    tell all players apart raise ``InvalidInput``, which names players that never change or always change together.
     """
 
     def __init__(
@@ -138,13 +163,30 @@ class FactorDesign:
         self.means = self.weights @ kept
         self.centred = (kept - self.means).T.copy()  # player by coalition, so that products of players are contiguous
         self.weighted = self.centred * self.weights
-        system = System.create(self.weighted @ self.centred.T)
+        self.gram = self.weighted @ self.centred.T
+        system = System.create(self.gram)
         if system is None:
             raise InvalidInput(
-                f"{self.n_coalitions} {name} coalitions do not tell the {self.n_players} {name} players apart; a fit needs at "
-                f"least {self.n_players + 1} different ones in which every player comes and goes: raise the {name} budget"
+                f"{self.n_coalitions} {name} coalitions do not tell the {self.n_players} {name} players apart"
+                f"{self._culprits()}; a fit needs at least {self.n_players + 1} different ones in which every player comes and "
+                f"goes: raise the {name} budget"
             )
         self.system = system
+
+    def _culprits(self) -> str:
+        """Return which players make the system singular, as far as one or two of them do it alone."""
+        diagonal = self.gram.diagonal()
+        flat = np.flatnonzero(diagonal <= FLAT)
+        if flat.size:
+            return f" (player {flat[0]} is kept in all of them or in none)"
+        scaled = np.abs(self.gram) / np.sqrt(np.outer(diagonal, diagonal))
+        first, second = np.nonzero(np.triu(scaled > 1 - RCOND, 1))
+        return f" (players {first[0]} and {second[0]} always change together)" if first.size else ""
+
+    @cached_property
+    def condition(self) -> float:
+        """Spectral condition number of the system of the main effects and the intercept, scaled to unit diagonal."""
+        return condition_number(self.gram)
 
     @property
     def basis(self) -> Matrix:
@@ -194,20 +236,20 @@ class PairDesign:
 
 
 def fit_product(
-    image: FactorDesign, text: FactorDesign, response: Response, *, order: int = 2, pairs: tuple[bool, bool] = (True, True)
+    image: FactorDesign,
+    text: FactorDesign,
+    response: Response,
+    *,
+    order: int = 2,
+    pairs: tuple[bool | Indices, bool | Indices] = (True, True),
 ) -> Fit:
     """Fit main effects and, at order 2, all patch-token pairs; ``pairs`` adds those within images and within texts.
 
-    Pairs within a modality are added only where its coalitions identify them; the notes say whether they were. The
-    patch-token block is the same with and without them.
+    ``True`` adds all pairs of a modality, indices add these alone, and only where its coalitions identify them; the notes
+    say whether they were. The patch-token block is the same with and without them.
     """
     n_image, n = image.n_players, image.n_players + text.n_players
-    notes: dict[str, Any] = {
-        "image_coalitions": image.n_coalitions,
-        "text_coalitions": text.n_coalitions,
-        "image_condition": image.system.condition,
-        "text_condition": text.system.condition,
-    }
+    notes: dict[str, Any] = {"image_coalitions": image.n_coalitions, "text_coalitions": text.n_coalitions}
     if order == 1:
         over_texts, over_images = response.over_texts(text.weights), response.over_images(image.weights)
         sides = ((image, over_texts), (text, over_images))
@@ -223,7 +265,7 @@ def fit_product(
         (text, n_image, slice(n_image, n), response.over_images, image),
     )
     for (side, offset, players, over_other, other), wanted in zip(sides, pairs, strict=True):
-        design = side.pairs() if wanted else None
+        design = None if wanted is False else side.pairs(None if wanted is True else wanted)
         notes[f"{side.name}_pairs"] = design is not None
         if design is None:
             continue

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from benchmark.encoders.base import DualEncoder, Pair
 
 Embed = Callable[[Bool[Tensor, "coalition player"]], Tensor]
-"""Maps coalitions of one side's players, already on the device, to unit embeddings."""
+"""Maps coalitions of one side's players, on the host or the device, to unit embeddings on the device.
+
+What is asked of coalitions themselves is asked on the host: to ask the device would be to wait for all that it is doing.
+"""
 Paint = Callable[[Bool[Tensor, "coalition player"]], Tensor]
 """Maps coalitions to what removed patches show, pixels or tokens: one row for each of them, or one for all."""
 
@@ -74,10 +77,16 @@ def _mix(encoder: "DualEncoder", shown: Tensor, hidden: Paint) -> Embed:
     tower = encoder.image
 
     def embed(coalitions: Bool[Tensor, "coalition player"]) -> Tensor:
-        tokens = torch.where(coalitions[:, :, None], shown, hidden(coalitions))
-        return F.normalize(tower.encode(State(hidden=tower.embed(tokens, None))), dim=-1)
+        kept = coalitions.to(encoder.device, non_blocking=True)
+        tokens = torch.where(kept[:, :, None], shown, hidden(kept))
+        return _unit(tower.encode(State(hidden=tower.embed(tokens, None))))
 
     return embed
+
+
+def _unit(embeddings: Tensor) -> Tensor:
+    """Normalise in float32 whatever precision the passes had, so that lengths are 1 to seven digits."""
+    return F.normalize(embeddings.float(), dim=-1)
 
 
 def _repaint_pixels(encoder: "DualEncoder", pair: "Pair", painted: Paint) -> Embed:
@@ -87,9 +96,10 @@ def _repaint_pixels(encoder: "DualEncoder", pair: "Pair", painted: Paint) -> Emb
         rows, columns = encoder.patch_grid
         height, width = pair.pixel_values.shape[-2] // rows, pair.pixel_values.shape[-1] // columns
         mask = torch.ones(len(coalitions), 1, *pair.pixel_values.shape[-2:], dtype=torch.bool, device=encoder.device)
-        grid = coalitions.view(-1, 1, rows, columns).repeat_interleave(height, 2).repeat_interleave(width, 3)
+        kept = coalitions.to(encoder.device, non_blocking=True)
+        grid = kept.view(-1, 1, rows, columns).repeat_interleave(height, 2).repeat_interleave(width, 3)
         mask[:, :, : rows * height, : columns * width] = grid  # pixels left over belong to no patch
-        return encoder.embed_images(torch.where(mask, pair.pixel_values, painted(coalitions)))
+        return encoder.embed_images(torch.where(mask, pair.pixel_values, painted(kept)))
 
     return embed
 
@@ -103,15 +113,16 @@ def drop_tokens(encoder: "DualEncoder", pair: "Pair") -> Embed:
     tower = encoder.image
 
     def embed(coalitions: Bool[Tensor, "coalition player"]) -> Tensor:
-        sizes = coalitions.sum(dim=1)
+        here = coalitions.cpu()
+        sizes = here.sum(dim=1)
         embeddings: Tensor | None = None
         for size in torch.unique(sizes).tolist():
             rows = (sizes == size).nonzero()[:, 0]
-            kept = coalitions[rows].nonzero()[:, 1].view(len(rows), size)
-            part = F.normalize(tower.encode(State(hidden=tower.embed(shown[0][kept], kept))), dim=-1)
+            kept = here[rows].nonzero()[:, 1].view(len(rows), size).to(encoder.device)
+            part = _unit(tower.encode(State(hidden=tower.embed(shown[0][kept], kept))))
             if embeddings is None:
                 embeddings = part.new_empty(len(coalitions), part.shape[1])
-            embeddings[rows] = part
+            embeddings[rows.to(encoder.device)] = part
         return shown.new_empty(0, 0) if embeddings is None else embeddings
 
     return embed
@@ -128,12 +139,12 @@ def attention_mask(encoder: "DualEncoder", pair: "Pair") -> Embed:
 
     def embed(coalitions: Bool[Tensor, "coalition player"]) -> Tensor:
         keep = torch.ones(len(coalitions), ids.shape[1], dtype=torch.bool, device=encoder.device)
-        keep[:, positions] = coalitions
+        keep[:, positions] = coalitions.to(encoder.device, non_blocking=True)
         if full.keep is not None:
             keep &= full.keep
         hidden = full.hidden.expand(len(coalitions), -1, -1)
         read = full.read.expand(len(coalitions)) if full.read is not None else None
-        return F.normalize(tower.encode(State(hidden=hidden, keep=keep, read=read)), dim=-1)
+        return _unit(tower.encode(State(hidden=hidden, keep=keep, read=read)))
 
     return embed
 
@@ -147,7 +158,7 @@ def replace_token(encoder: "DualEncoder", pair: "Pair") -> Embed:
 
     def embed(coalitions: Bool[Tensor, "coalition player"]) -> Tensor:
         ids = pair.input_ids.repeat(len(coalitions), 1)
-        ids[:, positions] = torch.where(coalitions, ids[:, positions], neutral)
+        ids[:, positions] = torch.where(coalitions.to(encoder.device, non_blocking=True), ids[:, positions], neutral)
         return encoder.embed_texts(ids)
 
     return embed
@@ -160,8 +171,8 @@ def _by_blocks(operator: Operator) -> Operator:
         if not isinstance(encoder, CoarseEncoder):
             return operator(encoder, pair)
         embed = _by_blocks(operator)(encoder.fine, pair)
-        block_of_patch = torch.from_numpy(encoder.block_of_patch).to(encoder.device)
-        return lambda coalitions: embed(coalitions[:, block_of_patch])
+        block_of_patch = torch.from_numpy(encoder.block_of_patch)
+        return lambda coalitions: embed(coalitions[:, block_of_patch.to(coalitions.device)])
 
     return prepared
 

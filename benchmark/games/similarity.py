@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Shaped
 from shapiq import Game
 from torch import Tensor
 
+from benchmark.encoders.precision import Precision, checked, computing
 from benchmark.errors import InvalidInput
 from benchmark.games.removal import IMAGE_REMOVALS, TEXT_REMOVALS, Embed
 from benchmark.types import Registry
@@ -28,10 +29,14 @@ MEMORY_PER_BATCH = 256e6
 
 
 class Cache:
-    """Embeddings of one side's coalitions, each computed once."""
+    """Embeddings of one side's coalitions, each computed once.
 
-    def __init__(self, embed: Embed, device: torch.device, batch_size: int) -> None:
-        self.embed, self.device, self.batch_size = embed, device, batch_size
+    A call sends its new coalitions to the device batch by batch and fetches their embeddings together: on a GPU nothing in
+    between waits for it.
+    """
+
+    def __init__(self, embed: Embed, device: torch.device, batch_size: int, precision: Precision = "float32") -> None:
+        self.embed, self.device, self.batch_size, self.precision = embed, device, batch_size, precision
         self.rows: dict[bytes, int] = {}
         self.embeddings = np.zeros((0, 0), dtype=np.float32)  # with room to grow; rows beyond len(self.rows) are unset
 
@@ -55,18 +60,21 @@ class Cache:
     def _encode(self, coalitions: Bool[np.ndarray, "coalition player"]) -> Float[np.ndarray, "coalition dim"]:
         """Encode in batches, coalitions of one size together; a batch that does not fit the memory is halved."""
         order = np.argsort(coalitions.sum(axis=1), kind="stable")
-        wanted = torch.from_numpy(coalitions[order]).to(self.device)
+        wanted = torch.from_numpy(coalitions[order])
+        if self.device.type == "cuda":
+            wanted = wanted.pin_memory()
         parts: list[torch.Tensor] = []
         done = 0
-        while done < len(wanted):
-            part = self._attempt(wanted[done : done + self.batch_size])
-            if part is not None:
-                parts.append(part.float())
-                done += len(part)
-            elif self.batch_size > 1:
-                self.batch_size //= 2
-                if self.device.type == "cuda":
-                    torch.cuda.empty_cache()
+        with computing(self.precision, self.device):
+            while done < len(wanted):
+                part = self._attempt(wanted[done : done + self.batch_size])
+                if part is not None:
+                    parts.append(part.float())
+                    done += len(part)
+                elif self.batch_size > 1:
+                    self.batch_size //= 2
+                    if self.device.type == "cuda":
+                        torch.cuda.empty_cache()
         embeddings = torch.cat(parts).cpu().numpy()
         in_order = np.empty_like(embeddings)
         in_order[order] = embeddings
@@ -91,7 +99,8 @@ class SimilarityGame(Game):
     """A cooperative game on one image-text pair, usable by every shapiq approximator.
 
     ``removal`` and ``text_removal`` name how players are taken away, ``value`` what is measured (``cosine`` or ``logit``).
-    Nothing is subtracted: the empty coalition keeps its own value. Coalitions are boolean, True for kept.
+    Nothing is subtracted: the empty coalition keeps its own value. Coalitions are boolean, True for kept. ``batch_size`` and
+    ``precision`` (``float32``, ``tf32``, ``bfloat16``, ``float16``) are the encoder's own unless given.
     """
 
     def __init__(
@@ -103,18 +112,23 @@ class SimilarityGame(Game):
         *,
         text_removal: str = "attention_mask",
         batch_size: int | None = None,
+        precision: str | None = None,
     ) -> None:
         self.encoder, self.pair = encoder, pair
+        asked = precision or getattr(encoder, "precision", "float32")  # the sandbox's stand-in for an encoder has none
+        self.precision: Precision = checked(asked, encoder.device)
         self.removal, self.text_removal, self.value = removal, text_removal, value
         VALUES[value]
         self.scale = encoder.logit_scale if value == "logit" else 1.0
         self.bias = encoder.logit_bias if value == "logit" else 0.0
         self.patch_grid = encoder.patch_grid
         self.n_patches, self.n_tokens = encoder.n_patches, pair.n_tokens
-        with torch.no_grad():
+        with torch.no_grad(), computing("float32", encoder.device):
             image, text = IMAGE_REMOVALS[removal](encoder, pair), TEXT_REMOVALS[text_removal](encoder, pair)
-        self._images = Cache(image, encoder.device, batch_size or encoder.batch_size or self._fitting_batch("image"))
-        self._texts = Cache(text, encoder.device, batch_size or encoder.batch_size or self._fitting_batch("text"))
+        self._images, self._texts = (
+            Cache(embed, encoder.device, batch_size or encoder.batch_size or self._fitting_batch(side), self.precision)
+            for side, embed in (("image", image), ("text", text))
+        )
         super().__init__(n_players=self.n_patches + self.n_tokens, normalize=False)
 
     def _fitting_batch(self, side: str) -> int:

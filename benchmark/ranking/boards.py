@@ -1,5 +1,6 @@
 """From the scores of a store to ranked rows: one per task, model, metric and method."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,10 +13,14 @@ from jaxtyping import Float
 
 from benchmark.metrics.base import METRICS
 from benchmark.ranking.bootstrap import RESAMPLES, Bootstrap, Resampled, standings
-from benchmark.store import rows
+from benchmark.ranking.wins import WinTable, mean_wins, win_table
+from benchmark.store import RUNGS, Rung, rows
 from benchmark.types import Better
 
 FLOORS = ("random", "centre")
+HANDED_IN = "external:"
+"""How labels of maps begin that were made elsewhere and scored here (``benchmark score``)."""
+
 RowState = Literal["ranked", "partial", "unsupported", "excluded"]
 
 
@@ -26,6 +31,9 @@ class Row:
     ``n`` includes failed and degenerate samples, which count as chance. On ``n_excluded`` samples nobody can be scored.
     ``below`` names the controls (random, centre) whose mean is better than this method's.
     ``reason`` is the most frequent one of failing or not applying, ``exclusion`` that of leaving samples out.
+    ``forwards`` and ``backwards`` (inputs run through a tower) and ``seconds`` are means over what was explained.
+    ``wins`` is the mean share of samples on which the method beats each other ranked one, controls included, ties half.
+    ``badge`` says who made and scored the explanations; ``docs/ranking.md`` has the rule.
     """
 
     task: str
@@ -57,6 +65,9 @@ class Row:
     seconds: float | None = None
     reason: str | None = None
     exclusion: str | None = None
+    backwards: float | None = None
+    wins: float | None = None
+    badge: Rung = "re-run"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,10 +111,14 @@ class _Method:
     reasons: Counter[str] = field(default_factory=Counter[str])
     exclusions: Counter[str] = field(default_factory=Counter[str])
     forwards: list[float] = field(default_factory=list[float])
+    backwards: list[float] = field(default_factory=list[float])
     seconds: list[float] = field(default_factory=list[float])
+    verified: Rung | None = None
+    unexplained: bool = False
 
     def add(self, score: dict[str, Any]) -> None:
         sample, status = score["sample_id"], score["status"]
+        self.verified = score["rung"]
         if status == "excluded":
             self.excluded.add(sample)
             self.exclusions[score["reason"]] += 1
@@ -121,24 +136,34 @@ class _Method:
         if score["seconds"] is not None:
             self.seconds.append(score["seconds"])
             self.forwards.append(score["image_forwards"] + score["text_forwards"])
+            self.backwards.append(score["backwards"])
+        else:
+            self.unexplained = True
 
 
 # Of several definitions of a task, versions (or folders) of its data and revisions of a model the one scored last is shown,
-# of a method the newest version.
+# of a method the newest version. A verification in which units disagree confirms nothing that was handed in.
 _SCORES = """
 WITH newest_data AS (SELECT task, arg_max(coalesce(data_version, ''), created) AS data_version FROM scores GROUP BY task),
 newest_task AS (SELECT task, arg_max(task_hash, created) AS task_hash FROM scores GROUP BY task),
 newest_model AS (SELECT task, encoder, arg_max(revision, created) AS revision FROM scores GROUP BY task, encoder),
-newest_method AS (SELECT task, encoder, label, max(method_version) AS method_version FROM scores GROUP BY task, encoder, label)
+newest_method AS (SELECT task, encoder, label, max(method_version) AS method_version FROM scores GROUP BY task, encoder, label),
+newest_check AS (
+    SELECT label, method_version, task, encoder, revision, if(n_agreeing = n_units, rung, 'self-reported') AS rung
+    FROM verifications
+    QUALIFY row_number() OVER (PARTITION BY label, method_version, task, encoder, revision
+        ORDER BY created DESC, list_position({rungs}, verifications.rung), n_agreeing, run_id) = 1)
 SELECT scores.task, scores.task_version, scores.encoder, scores.metric, scores.label, scores.method_version, scores.sample_id,
     scores.cluster, scores.status, scores.value, scores.chance, scores.reason, explanations.image_forwards,
-    explanations.text_forwards, explanations.seconds
+    explanations.text_forwards, explanations.backwards, explanations.seconds, newest_check.rung
 FROM scores
 JOIN newest_task USING (task, task_hash)
 JOIN newest_data ON newest_data.task = scores.task AND newest_data.data_version = coalesce(scores.data_version, '')
 JOIN newest_model USING (task, encoder, revision)
 JOIN newest_method ON newest_method.task = scores.task AND newest_method.encoder = scores.encoder
     AND newest_method.label = scores.label AND newest_method.method_version = scores.method_version
+LEFT JOIN newest_check ON newest_check.label = scores.label AND newest_check.method_version = scores.method_version
+    AND newest_check.task = scores.task AND newest_check.encoder = scores.encoder AND newest_check.revision = scores.revision
 LEFT JOIN explanations USING (unit_key)
 WHERE {condition}
 ORDER BY scores.task, scores.encoder, scores.metric, scores.label, scores.position, scores.seed
@@ -157,12 +182,26 @@ def selected_scores(
     """Return the scores of every board by task, its version, model and metric; of several definitions the newest."""
     condition, parameters = selection.condition()
     boards: dict[tuple[str, int, str, str], list[dict[str, Any]]] = defaultdict(list)
-    for score in rows(connection, _SCORES.format(condition=condition), parameters):
+    for score in rows(connection, _SCORES.format(condition=condition, rungs=list(RUNGS)), parameters):
         boards[score["task"], score["task_version"], score["encoder"], score["metric"]].append(score)
     return boards
 
 
-def _board(task: str, version: int, model: str, metric: str, scores: Iterable[dict[str, Any]], n_resamples: int) -> list[Row]:
+def win_tables(connection: DuckDBPyConnection, selection: Selection | None = None) -> list[WinTable]:
+    """Set all methods of every selected board against each other, partial ones too; metrics without direction are left out."""
+    found: list[WinTable] = []
+    for (task, _, model, metric), scores in selected_scores(connection, selection or Selection()).items():
+        better: Better = METRICS[metric].better if metric in METRICS else "neither"
+        methods = {label: method for label, method in _gather(scores)[0].items() if method.values}
+        everywhere = sorted({sample for method in methods.values() for sample in method.values})
+        if better != "neither" and methods:
+            columns = {label: _values(method, everywhere) for label, method in methods.items()}
+            found.append(win_table((task, model, metric), columns, better))
+    return found
+
+
+def _gather(scores: Iterable[dict[str, Any]]) -> tuple[dict[str, _Method], dict[str, str]]:
+    """Return the scores of a board by method, and the cluster of every sample."""
     methods: dict[str, _Method] = defaultdict(_Method)
     clusters: dict[str, str] = {}
     for score in scores:
@@ -170,11 +209,17 @@ def _board(task: str, version: int, model: str, metric: str, scores: Iterable[di
         method.version = score["method_version"]
         method.add(score)
         clusters[score["sample_id"]] = score["cluster"]
+    return methods, clusters
+
+
+def _board(task: str, version: int, model: str, metric: str, scores: Iterable[dict[str, Any]], n_resamples: int) -> list[Row]:
+    methods, clusters = _gather(scores)
     everywhere = sorted({sample for method in methods.values() for sample in method.values})
     complete = [label for label, method in methods.items() if everywhere and len(method.values) == len(everywhere)]
     better: Better = METRICS[metric].better if metric in METRICS else "neither"
     resampled = _resample(methods, clusters, n_resamples)
     ranked = {} if better == "neither" else standings({label: resampled[label] for label in complete}, better)
+    wins = mean_wins({label: _values(methods[label], everywhere) for label in ranked}, better)
     found: list[Row] = []
     for label, method in methods.items():
         standing, own = ranked.get(label), resampled.get(label)
@@ -210,6 +255,9 @@ def _board(task: str, version: int, model: str, metric: str, scores: Iterable[di
                 seconds=_average(method.seconds),
                 reason=_most_frequent(method.reasons),
                 exclusion=_most_frequent(method.exclusions),
+                backwards=_average(method.backwards),
+                wins=wins.get(label),
+                badge=_badge(label, method),
             )
         )
     return sorted(found, key=lambda row: (row.rank is None, row.rank or 0, -row.n, row.method))
@@ -234,7 +282,9 @@ def _bootstrap(samples: tuple[str, ...], clusters: tuple[str, ...], n_resamples:
 
 
 def _values(method: _Method, samples: Sequence[str]) -> Float[np.ndarray, " sample"]:
-    return np.array([float(np.mean(method.values[sample])) for sample in samples])
+    """Return a method's values in the order of ``samples``; ``nan`` where it has none."""
+    found = [method.values.get(sample, (math.nan,)) for sample in samples]
+    return np.array([values[0] if len(values) == 1 else float(np.mean(values)) for values in found])
 
 
 def _state(method: _Method, is_complete: bool) -> RowState:
@@ -243,6 +293,15 @@ def _state(method: _Method, is_complete: bool) -> RowState:
     if method.values:
         return "partial"
     return "unsupported" if method.reasons else "excluded"
+
+
+def _badge(label: str, method: _Method) -> Rung:
+    """Return the rung of the newest verification, or what the store itself shows when there is none."""
+    if method.verified is not None:
+        return method.verified
+    if method.unexplained:
+        return "self-reported"
+    return "recomputed" if label.startswith(HANDED_IN) else "re-run"
 
 
 def _most_frequent(reasons: Counter[str]) -> str | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt16
 from scipy.stats import norm
 from scipy.stats import t as student
 
@@ -18,8 +18,11 @@ from benchmark.types import Better
 
 RESAMPLES = 10_000
 LEVEL = 0.95
-BLOCK = 4_000_000
-"""Weights held in memory at once."""
+BLOCK = 1_000_000
+"""Weights that are multiplied at once."""
+
+KEPT = 50_000_000
+"""Weights that are kept for the next metric of the same samples, in 2 bytes each."""
 
 DIGITS = 12
 """Means are rounded to this many decimals: floating-point sums do not carry more, and equal ones must tie."""
@@ -43,8 +46,9 @@ class Resampled:
 class Standing:
     """Where one method stands among others. Rank 1 is best, equal means share it; its interval holds 95 % of resampled ranks.
 
-    ``tie_group`` counts from 1, the best: a method belongs to the first group from whose best method it cannot be told
-    apart, the interval of their paired difference holding 0. ``p_best`` is the share of resamples it leads, ties split.
+    ``tie_group`` counts from 1, the best. A group reaches from its best method down to the last one that cannot be told apart
+    from it, the interval of their paired difference holding 0; so its best is told apart from every method of later groups,
+    and groups never cross ranks. ``p_best`` is the share of resamples it leads, ties split.
     """
 
     rank: int
@@ -60,7 +64,7 @@ class Bootstrap:
     def __init__(self, samples: Sequence[str], clusters: Sequence[str], n_resamples: int = RESAMPLES) -> None:
         names, self._cluster_of = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
         self._n_clusters, self._n_resamples = len(names), n_resamples
-        self._kept: Float[np.ndarray, "resample cluster"] | None = None
+        self._kept: UInt16[np.ndarray, "resample cluster"] | None = None
         identity = "\n".join(sorted(f"{cluster}\t{sample}" for sample, cluster in zip(samples, clusters, strict=True)))
         self._tail = _tail(self._n_clusters)
         self._seed = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "little")
@@ -80,19 +84,23 @@ class Bootstrap:
         }
 
     def _weights(self) -> Iterator[tuple[slice, Float[np.ndarray, "resample cluster"]]]:
-        """Yield how often each cluster is drawn, some resamples at a time; a single block is kept."""
+        """Yield how often each cluster is drawn, some resamples at a time, and keep what is small enough."""
+        step = max(1, BLOCK // self._n_clusters)
+        blocks = [slice(start, min(start + step, self._n_resamples)) for start in range(0, self._n_resamples, step)]
         if self._kept is not None:
-            yield slice(0, self._n_resamples), self._kept
+            for block in blocks:
+                yield block, self._kept[block].astype(np.float64)
             return
+        is_small = self._n_resamples * self._n_clusters <= KEPT and self._n_clusters <= np.iinfo(np.uint16).max
+        kept = np.empty((self._n_resamples, self._n_clusters), dtype=np.uint16) if is_small else None
         rng = np.random.default_rng(self._seed)
         shares = np.full(self._n_clusters, 1 / self._n_clusters)
-        step = max(1, BLOCK // self._n_clusters)
-        for start in range(0, self._n_resamples, step):
-            stop = min(start + step, self._n_resamples)
-            weights = rng.multinomial(self._n_clusters, shares, size=stop - start).astype(np.float64)
-            if len(weights) == self._n_resamples:
-                self._kept = weights
-            yield slice(start, stop), weights
+        for block in blocks:
+            drawn = rng.multinomial(self._n_clusters, shares, size=block.stop - block.start)
+            if kept is not None:
+                kept[block] = drawn
+            yield block, drawn.astype(np.float64)
+        self._kept = kept
 
 
 def standings(resampled: Mapping[str, Resampled], better: Better) -> dict[str, Standing]:
@@ -121,18 +129,16 @@ def standings(resampled: Mapping[str, Resampled], better: Better) -> dict[str, S
 
 
 def _tie_groups(means: Sequence[Float[np.ndarray, " resample"]], tail: float) -> list[int]:
-    """Group methods, given best first: whoever has no group yet and cannot be told apart from the best such joins it."""
-    groups = [0] * len(means)
-    group = 0
-    for leader, of_leader in enumerate(means):
-        if groups[leader]:
-            continue
-        group += 1
-        for i in range(leader, len(means)):
-            if not groups[i]:
-                low, high = interval(of_leader - means[i], tail)
-                if low <= 0 <= high:
-                    groups[i] = group
+    """Cut methods, given best first, into groups: each reaches from its best down to the last not told apart from it."""
+    groups: list[int] = []
+    while len(groups) < len(means):
+        leader = len(groups)
+        within = leader
+        for i in range(leader + 1, len(means)):
+            low, high = interval(means[leader] - means[i], tail)
+            if low <= 0 <= high:
+                within = i
+        groups += [groups[-1] + 1 if groups else 1] * (within + 1 - leader)
     return groups
 
 

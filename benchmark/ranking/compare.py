@@ -16,6 +16,7 @@ from benchmark.errors import UnknownName
 from benchmark.metrics.base import METRICS
 from benchmark.ranking.boards import Selection, selected_scores
 from benchmark.ranking.bootstrap import RESAMPLES, Bootstrap, interval
+from benchmark.ranking.wins import win_rate
 from benchmark.store import rows
 from benchmark.types import Better
 
@@ -200,15 +201,11 @@ def _compare(
         p=sign_flip_p(sums, seed),
         p_holm=1.0,
         effect_size=float(means.mean() / spread) if spread > 0 else None,
-        wins=_wins(sign * gaps),
+        wins=win_rate(sign * gaps),
         winner=None,
         slices=tuple(_slices(board.samples, gaps, sign, facts)),
         contrasts=tuple(_contrasts(board.samples, gaps, facts)),
     )
-
-
-def _wins(gaps: Float[np.ndarray, " sample"]) -> float:
-    return float((gaps > 0).mean() + 0.5 * (gaps == 0).mean())
 
 
 def _slices(
@@ -220,7 +217,7 @@ def _slices(
         for name, value in facts[sample][1].items() if sample in facts else ():
             members[f"{name}={value}"].append(i)
     slices = [
-        Slice(stratum=name, n=len(chosen), difference=float(gaps[chosen].mean()), wins=_wins(sign * gaps[chosen]))
+        Slice(stratum=name, n=len(chosen), difference=float(gaps[chosen].mean()), wins=win_rate(sign * gaps[chosen]))
         for name, chosen in members.items()
         if SMALLEST_SLICE <= len(chosen) < len(samples)
     ]

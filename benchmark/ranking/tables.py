@@ -1,4 +1,4 @@
-"""Leaderboards as text, Markdown, CSV, JSON and LaTeX."""
+"""Leaderboards as text, Markdown, CSV, JSON and Parquet; ``latex.py`` has LaTeX."""
 
 import csv
 import dataclasses
@@ -11,15 +11,27 @@ from tempfile import TemporaryDirectory
 from typing import Literal
 
 from benchmark.ranking.boards import Row
+from benchmark.store import Rung
 
 Format = Literal["text", "markdown", "csv", "json", "latex"]
 
 BELOW = "†"
+BADGES: dict[Rung, str] = {"recomputed": "‡", "self-reported": "§"}
+"""Marks of badges; "re-run", the best, has none."""
+
+_BADGE_REMARKS: dict[Rung, str] = {
+    "recomputed": "explanations made elsewhere, scored here",
+    "self-reported": "scores made elsewhere, not checked here",
+}
 HEADER = ("rank", "tie group", "method", "mean", "95 % interval", "n", "failed", "degenerate", "forwards")
 
 
 def render(rows: Sequence[Row], form: Format) -> str:
     """Return a leaderboard in one of the formats, without a final line break."""
+    if form == "latex":
+        from benchmark.ranking.latex import to_latex  # it is built on this module
+
+        return to_latex(rows)
     return FORMATS[form](rows)
 
 
@@ -53,34 +65,19 @@ def to_parquet(rows: Sequence[Row], path: Path) -> None:
 def to_text(rows: Sequence[Row]) -> str:
     """Return one table per task, model and metric, in columns for a terminal."""
     parts: list[str] = []
-    for title, board in _boards(rows):
-        parts += [title, columns([HEADER, *map(_cells, board)], left=(2, 4)), *_remarks(board), ""]
+    for title, board in boards(rows):
+        parts += [title, columns([HEADER, *map(cells, board)], left=(2, 4)), *remarks(board), ""]
     return "\n".join(parts).rstrip()
 
 
 def to_markdown(rows: Sequence[Row]) -> str:
     """Return one Markdown table per task, model and metric."""
     parts: list[str] = []
-    for title, board in _boards(rows):
+    for title, board in boards(rows):
         rule = ["---:" if i not in (2, 4) else "---" for i in range(len(HEADER))]
-        lines = [HEADER, rule, *(tuple(cell.replace("|", r"\|") for cell in _cells(row)) for row in board)]
+        lines = [HEADER, rule, *(tuple(cell.replace("|", r"\|") for cell in cells(row)) for row in board)]
         parts += [f"**{title}**", "", *(f"| {' | '.join(line)} |" for line in lines), ""]
-        parts += [f"{remark}\n" for remark in _remarks(board)]
-    return "\n".join(parts).rstrip()
-
-
-def to_latex(rows: Sequence[Row]) -> str:
-    """Return booktabs tables; the best tie group is bold."""
-    parts: list[str] = []
-    for title, board in _boards(rows):
-        parts += [r"\begin{table}", r"\centering", rf"\caption{{{_escape(title)}}}", r"\begin{tabular}{rrlrlrrrr}", r"\toprule"]
-        parts += [" & ".join(map(_escape, HEADER)) + r" \\", r"\midrule"]
-        for row in board:
-            cells = [_escape(cell) for cell in _cells(row)]
-            if row.tie_group == 1:
-                cells[2:4] = [rf"\textbf{{{cell}}}" for cell in cells[2:4]]
-            parts.append(" & ".join(cells) + r" \\")
-        parts += [r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
+        parts += [f"{remark}\n" for remark in remarks(board)]
     return "\n".join(parts).rstrip()
 
 
@@ -89,7 +86,6 @@ FORMATS: dict[Format, Callable[[Sequence[Row]], str]] = {
     "markdown": to_markdown,
     "csv": to_csv,
     "json": to_json,
-    "latex": to_latex,
 }
 
 
@@ -113,7 +109,7 @@ def number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def _boards(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+def boards(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
     for (task, model, metric), group in groupby(rows, key=lambda row: (row.task, row.model, row.metric)):
         board = list(group)
         direction = {"higher": "higher is better", "lower": "lower is better", "neither": "not ranked"}[board[0].better]
@@ -122,7 +118,7 @@ def _boards(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
         yield f"{task} · {metric} ({direction}{chance}) · {model}", board
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def cells(row: Row) -> tuple[str, ...]:
     if row.rank is None:
         rank = "–"
     elif row.rank_low == row.rank_high:
@@ -132,7 +128,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     return (
         rank,
         str(row.tie_group or "–"),
-        f"{row.method} {BELOW}" if row.below else row.method,
+        " ".join([row.method, *([BELOW] if row.below else []), *([BADGES[row.badge]] if row.badge in BADGES else [])]),
         number(row.mean),
         "–" if row.low is None else f"[{number(row.low)}, {number(row.high)}]",
         str(row.n) if row.n == row.n_samples else f"{row.n} of {row.n_samples}",
@@ -142,7 +138,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def _remarks(board: Sequence[Row]) -> Iterator[str]:
+def remarks(board: Sequence[Row]) -> Iterator[str]:
     """Say why rows have no rank or are short of samples."""
     left_out = max(board, key=lambda row: row.n_excluded)
     if left_out.n_excluded:
@@ -150,21 +146,11 @@ def _remarks(board: Sequence[Row]) -> Iterator[str]:
     controls = sorted({name for row in board for name in row.below})
     if controls:
         yield f"{BELOW} below {' or '.join(controls)}"
+    for badge, mark in BADGES.items():
+        if any(row.badge == badge for row in board):
+            yield f"{mark} {badge}: {_BADGE_REMARKS[badge]}"
     for row in board:
         if row.state == "unsupported":
             yield f"{row.method}: does not apply: {row.reason}"
         elif row.n_failed:
             yield f"{row.method}: failed on {row.n_failed}, counted as chance: {row.reason}"
-
-
-def _escape(text: str) -> str:
-    signs = {
-        "\\": r"\textbackslash{}",
-        "·": r"$\cdot$",
-        "–": "--",
-        BELOW: r"\dag{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-    }
-    signs |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
-    return "".join(signs.get(sign, sign) for sign in text)

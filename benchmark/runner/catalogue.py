@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from importlib import import_module
 from typing import Any
 
+from benchmark import plugins
 from benchmark.errors import InvalidInput, UnknownName
 from benchmark.explainers.base import EXPLAINERS, Explainer
 from benchmark.tasks.base import TASKS, Task
@@ -17,9 +18,10 @@ _METHOD = re.compile(r"(?P<name>[^\[\]=,\s]+)(?:\[(?P<parameters>[^\[\]]*)\])?")
 
 
 def register() -> None:
-    """Import everything that registers itself: data sets, metrics, tasks and explainers."""
-    for package in ("data", "metrics", "tasks", "explainers"):
+    """Import everything that registers itself: data sets, metrics, tasks and explainers, also of installed packages."""
+    for package in plugins.PACKAGES:
         import_module(f"benchmark.{package}")
+    plugins.load()
 
 
 def methods(text: str) -> list[Explainer]:
@@ -61,7 +63,7 @@ def tasks(text: str) -> list[Task]:
                 raise UnknownName("task", item, TASKS)
             found |= matching
         else:
-            found[item] = TASKS[item]
+            found[item] = plugins.find(TASKS, item)
     if not found:
         raise InvalidInput(f"no task was named; known: {', '.join(sorted(TASKS))}, or {ALL}")
     return list(found.values())
@@ -75,7 +77,7 @@ def split(text: str | Iterable[str]) -> list[str]:
 
 def _method(item: str, name: str, inside: str) -> Explainer:
     """Configure one method from the text in its brackets."""
-    kind = EXPLAINERS[name]
+    kind = plugins.find(EXPLAINERS, name)
     usual = defaults(kind)
     parameters: dict[str, Any] = {}
     for assignment in re.split(r",(?![^(]*\))", inside):

@@ -11,20 +11,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderSource:
-    """What a user said about an encoder. ``batch_size`` and ``device`` never change a result's key."""
+    """What a user said about an encoder. ``batch_size`` and ``device`` never change a result's key.
+
+    A ``precision`` other than float32 changes results: it becomes part of the encoder's revision, and so of every key.
+    """
 
     name: str
     device: str = "auto"
     revision: str | None = None
     batch_size: int | None = None
+    precision: str = "float32"
 
     def load(self) -> "DualEncoder":
         """Load the encoder into this process."""
         from benchmark import encoders
+        from benchmark.encoders.precision import checked
 
         encoder = encoders.load_encoder(self.name, device=self.device, revision=self.revision)
         if self.batch_size is not None:
             encoder.batch_size = self.batch_size
+        if self.precision != encoder.precision:
+            encoder.precision = checked(self.precision, encoder.device)
+            encoder.revision = f"{encoder.revision or ''}+{self.precision}"
         return encoder
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from benchmark.encoders.base import DualEncoder, Pair
 
 LOST = "WorkerLost"
-LOST_REASON = "the worker process died twice at this unit, killed from outside or out of memory"
+LOST_REASON = "the worker process died twice at this unit: killed from outside, out of memory or past --unit-timeout"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +68,13 @@ def attempt[T](work: Callable[[], T]) -> T | Failure:
         return Failure(type(error).__name__, _sentence(error), isinstance(error, UnsupportedEncoder))
 
 
-def run_group(
-    encoder: "DualEncoder",
-    group: Group,
-    started: Callable[[str], None] = lambda key: None,
-    lost: frozenset[str] = frozenset(),
-) -> Iterator[UnitResult]:
-    """Yield the result of every unit as soon as it is there; ``started`` hears a unit's key before its work begins.
+def run_group(encoder: "DualEncoder", group: Group, lost: frozenset[str] = frozenset()) -> Iterator[UnitResult]:
+    """Yield the result of every unit in order, each as soon as it is there.
 
     Units in ``lost`` killed their process before: they are written down as failed without being tried again.
     """
     bench = _Bench(encoder, group)
     for unit in group.units:
-        started(unit.key)
         yield bench.result(unit, unit.key in lost)
 
 

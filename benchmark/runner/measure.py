@@ -22,6 +22,22 @@ class Meter:
     """Holds the cost once the work is done."""
 
     cost: Cost = field(default_factory=Cost)
+    megabytes_elsewhere: float = 0.0
+    seconds_elsewhere: float = 0.0
+
+
+_OPEN: list[Meter] = []
+"""Of this process, the innermost last."""
+
+
+def elsewhere(*, megabytes: float, seconds_to_start: float) -> None:
+    """Tell the measurement in progress what another process held for the work, and how long that process took to start.
+
+    Its memory is added to ours; its start is no part of the work.
+    """
+    if _OPEN:
+        _OPEN[-1].megabytes_elsewhere = max(_OPEN[-1].megabytes_elsewhere, megabytes)
+        _OPEN[-1].seconds_elsewhere += seconds_to_start
 
 
 @contextmanager
@@ -34,11 +50,14 @@ def metered(encoder: "DualEncoder") -> Generator[Meter]:
     memory = _DeviceMemory(encoder) if _is_cuda(encoder) else _ProcessMemory()
     before = [getattr(encoder.costs, name) for name in _COUNTS]
     began = time.perf_counter()
+    _OPEN.append(meter)
     try:
         yield meter
     finally:
+        _OPEN.pop()
         peak = memory.peak()  # waits for the device, so it is read before the clock
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - began - meter.seconds_elsewhere
+        peak = peak if peak is None else peak + meter.megabytes_elsewhere
         counts = {name: round(getattr(encoder.costs, name) - start, 3) for name, start in zip(_COUNTS, before, strict=True)}
         meter.cost = Cost(**counts, seconds=seconds, peak_mb=peak)
 

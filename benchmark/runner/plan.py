@@ -11,6 +11,7 @@ from benchmark.errors import InvalidInput
 from benchmark.explainers.base import Explainer
 from benchmark.records import Origin, SampleRecord, content_key, score_key, text_hash
 from benchmark.runner.catalogue import label
+from benchmark.runner.shards import Shard
 from benchmark.store import StoredExplanation
 from benchmark.tasks.base import Probe, Protocol, Task
 
@@ -101,7 +102,10 @@ class Tally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a user asks for, whatever the encoder. ``limit`` samples of every task, or else as many as its ``tier`` says."""
+    """What a user asks for, whatever the encoder. ``limit`` samples of every task, or else as many as its ``tier`` says.
+
+    Of these a ``shard`` takes its part.
+    """
 
     methods: Sequence[Explainer]
     tasks: Sequence[Task]
@@ -109,6 +113,7 @@ class Request:
     tier: str | None = None
     seeds: tuple[int, ...] = (0,)
     data_dir: Path | None = None
+    shard: Shard | None = None
 
     def n_samples(self, task: Task) -> int | None:
         """Return how many samples of a task are wanted; ``None`` is all of them."""
@@ -195,7 +200,10 @@ def make_plan(request: Request, encoder: "DualEncoder", known: Known, samples: S
         whole = _scoring(task)
         for position, sample in samples.of(task):
             record = record_of(task.data, samples.version(task), sample)
-            draft = drafts.setdefault(_identity_key(record), _Draft(record, {}, {}, {}))
+            identity = _identity_key(record)
+            if request.shard is not None and not request.shard.holds(identity):
+                continue
+            draft = drafts.setdefault(identity, _Draft(record, {}, {}, {}))
             draft.views.setdefault(task.view, sample)
             for explainer, origin in origins:
                 key = origin.unit_key(identity_of(record, sample, explainer))

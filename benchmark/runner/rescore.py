@@ -23,7 +23,7 @@ from benchmark.runner.environment import describe_run
 from benchmark.runner.execute import run_group
 from benchmark.runner.plan import Group, Scoring, Unit, identity_of, probe_units, record_of, with_stored
 from benchmark.runner.progress import Progress
-from benchmark.runner.workers import WorkerPool
+from benchmark.runner.workers import ProcessCrew, WorkerPool
 from benchmark.store import StoreWriter, open_store
 from benchmark.store import rows as read_rows
 from benchmark.store.paths import StoreFiles
@@ -275,7 +275,7 @@ def _score(
     if not groups:
         return
     if workers > 1:
-        pool = WorkerPool(source, workers, one_thread=True, prepare=prepare)
+        pool = WorkerPool(ProcessCrew(source, workers), prepare)
         with closing(pool.run(groups)) as results:
             yield from results
         return

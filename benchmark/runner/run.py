@@ -15,7 +15,9 @@ from benchmark.runner.execute import run_group
 from benchmark.runner.interrupts import Interrupts
 from benchmark.runner.plan import Known, Plan, Request, Samples, make_plan, with_stored
 from benchmark.runner.progress import Progress
-from benchmark.runner.workers import WorkerPool
+from benchmark.runner.ray_workers import Cluster
+from benchmark.runner.workers import Crew, ProcessCrew, WorkerPool
+from benchmark.sandbox.explainer import Sandboxed, close_children
 from benchmark.store import StoreWriter
 
 if TYPE_CHECKING:
@@ -48,12 +50,33 @@ class _Job:
     encoder: "DualEncoder | None"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labour:
+    """Who does the work: ``workers`` processes of this machine, or actors of a ``cluster``; ``None`` is as many as fit.
+
+    A worker that takes longer than ``unit_timeout`` seconds for one unit is killed, and the unit tried once more.
+    """
+
+    workers: int | None = None
+    unit_timeout: float | None = None
+    cluster: Cluster | None = None
+
+    def crew(self, source: EncoderSource, on_cpu: bool, n_groups: int) -> Crew | None:
+        """Return where workers come from; ``None`` when this process does the work itself."""
+        if self.cluster is not None:
+            return self.cluster.crew(source, self.workers)
+        n_workers = min(self.workers or (available_cores() if on_cpu else 1), n_groups)
+        return ProcessCrew(source, max(n_workers, 1)) if n_workers > 1 or self.unit_timeout is not None else None
+
+
 def run(
     request: Request,
     sources: Sequence[EncoderSource],
     store: Path,
     *,
     workers: int | None = None,
+    unit_timeout: float | None = None,
+    cluster: Cluster | None = None,
     retry_failed: bool = False,
     command: str = "",
     progress: Callable[[str, int], Progress] = Progress,
@@ -61,13 +84,17 @@ def run(
     """Do what is missing in ``store`` of what is asked; every finished unit is safe at once.
 
     Encoders and data are loaded before the store is touched, so that a wrong name costs nothing. On Ctrl-C what is
-    finished is published and the summary says ``interrupted``.
+    finished is published and the summary says ``interrupted``. ``workers``, ``unit_timeout`` and ``cluster`` are those of
+    ``Labour``; none of them changes a row.
     """
+    labour = Labour(workers=workers, unit_timeout=unit_timeout, cluster=cluster)
     samples = Samples(request)
     loaded = [(source, source.load()) for source in sources]
     with Interrupts() as interrupts, StoreWriter(store) as writer:
-        jobs = [_job(request, source, encoder, _known(writer, encoder, retry_failed), samples) for source, encoder in loaded]
-        if len(jobs) > 1:  # one encoder in memory at a time
+        jobs = [
+            _job(request, source, encoder, _known(writer, encoder, retry_failed), samples, labour) for source, encoder in loaded
+        ]
+        if len(jobs) > 1 or cluster is not None:  # one encoder in memory at a time
             jobs = [replace(job, encoder=None) for job in jobs]
         loaded.clear()
         summary = Summary(encoders=tuple(job.plan.encoder for job in jobs), problems=samples.problems)
@@ -75,16 +102,16 @@ def run(
             summary.n_units += job.plan.n_units
             summary.n_stored += job.plan.n_units - job.plan.n_missing
             summary.n_failed += job.plan.n_failed_before
-        if not summary.n_units:
+        if not summary.n_units and request.shard is None:
             raise InvalidInput("there is nothing to run: methods that read the truth run only on tasks that have one")
-        if summary.n_stored == summary.n_units:
-            return summary
+        if summary.n_units and summary.n_stored == summary.n_units:
+            return summary  # a shard without samples leaves a store behind all the same, for the merge
         device = ", ".join(dict.fromkeys("cpu" if job.on_cpu else "cuda" for job in jobs))
         writer.begin(describe_run(command, device, request.seeds))
         try:
             for job in jobs:
                 bar = progress(job.plan.encoder, job.plan.n_missing)
-                with contextlib.closing(_results(job, workers, writer)) as results:
+                with contextlib.closing(_results(job, labour, writer)) as results:
                     for result in results:
                         with interrupts.shielded():
                             writer.add(result)
@@ -94,6 +121,8 @@ def run(
                 bar.close()
         except KeyboardInterrupt:
             summary.interrupted = True
+        finally:
+            close_children()
         interrupts.hold_off()
         writer.end("interrupted" if summary.interrupted else "done")
     return summary
@@ -103,19 +132,25 @@ def _known(writer: StoreWriter, encoder: "DualEncoder", retry_failed: bool) -> K
     return Known(*writer.known_status(encoder.name, encoder.revision or ""), retry_failed)
 
 
-def _job(request: Request, source: EncoderSource, encoder: "DualEncoder", known: Known, samples: Samples) -> _Job:
-    plan = make_plan(request, encoder, known, samples)
-    return _Job(source=source, plan=plan, on_cpu=is_on_cpu(encoder), encoder=encoder)
+def _job(
+    request: Request, source: EncoderSource, encoder: "DualEncoder", known: Known, samples: Samples, labour: Labour
+) -> _Job:
+    methods = [item.for_source(source) if isinstance(item, Sandboxed) else item for item in request.methods]
+    plan = make_plan(replace(request, methods=methods), encoder, known, samples)
+    on_cpu = is_on_cpu(encoder) if labour.cluster is None else not labour.cluster.on_gpu(source)
+    return _Job(source=source, plan=plan, on_cpu=on_cpu, encoder=encoder)
 
 
-def _results(job: _Job, workers: int | None, writer: StoreWriter) -> Generator[UnitResult]:
-    """Yield the results of a job, worked out here or in worker processes."""
+def _results(job: _Job, labour: Labour, writer: StoreWriter) -> Generator[UnitResult]:
+    """Yield the results of a job, worked out here or by workers."""
     groups = job.plan.groups
-    n_workers = min(workers or (available_cores() if job.on_cpu else 1), len(groups))
-    if n_workers > 1:
-        pool = WorkerPool(job.source, n_workers, job.on_cpu, lambda group: with_stored(group, writer.explanation))
+    crew = labour.crew(job.source, job.on_cpu, len(groups))
+    if crew is not None:
+        pool = WorkerPool(crew, lambda group: with_stored(group, writer.explanation), labour.unit_timeout)
         with contextlib.closing(pool.run(groups)) as results:
             yield from results
+        return
+    if not groups:
         return
     encoder = job.encoder or job.source.load()
     if job.on_cpu:

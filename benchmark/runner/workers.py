@@ -1,4 +1,7 @@
-"""Worker processes: each loads the encoder once, explains and scores; none of them writes. One that dies is replaced."""
+"""A pool of workers: each loads the encoder once, explains and scores; none of them writes. One that dies is replaced.
+
+``Crew`` is what a pool needs to know of where its workers live: here processes of this machine, in ``ray_workers`` actors.
+"""
 
 import multiprocessing
 import os
@@ -6,115 +9,198 @@ import pickle
 import signal
 import sys
 import threading
+import time
 import traceback
+from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from benchmark.errors import BenchmarkError
 from benchmark.records import UnitResult
-from benchmark.runner.encoders import EncoderSource, use_one_thread
+from benchmark.runner.encoders import EncoderSource, is_on_cpu, use_one_thread
 from benchmark.runner.execute import run_group
-from benchmark.runner.plan import Group, Unit
+from benchmark.runner.plan import Group
+
+if TYPE_CHECKING:
+    from benchmark.encoders.base import DualEncoder
 
 MAX_TRIES = 2
 MAX_IDLE_DEATHS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class Job:
     """A sample's units for one worker; those in ``lost`` are only to be written down as failed."""
 
     group: Group
     lost: frozenset[str] = frozenset()
 
+    def without(self, key: str) -> "Job":
+        """Return what is left when a unit is done."""
+        rest = tuple(unit for unit in self.group.units if unit.key != key)
+        return replace(self, group=replace(self.group, units=rest))
+
 
 @dataclass(frozen=True, slots=True)
-class _Message:
-    """What a worker tells: a unit begins, a unit's result, the job is done, or it cannot work at all."""
+class Message:
+    """What a worker tells: it can begin, a unit begins, a unit's result, the job is done, or it cannot work at all."""
 
-    kind: Literal["started", "result", "done", "refused", "broken"]
+    kind: Literal["ready", "started", "result", "done", "refused", "broken"]
     content: Any = None
 
 
-@dataclass(slots=True)
-class _Worker:
-    process: SpawnProcess
-    connection: Connection
-    job: _Job | None = None
-    in_hand: str | None = None
+class WorkerDied(Exception):
+    """A worker is gone without a word."""
 
-    def end(self) -> None:
-        self.connection.close()
-        self.process.kill()
-        self.process.join()
+
+class Bench:
+    """The working side, in the worker's own process: holds the encoder and turns jobs into messages."""
+
+    def __init__(self, source: EncoderSource) -> None:
+        self._source = source
+        self._encoder: DualEncoder | None = None
+
+    def load(self) -> Message:
+        """Load the encoder."""
+        try:
+            self._encoder = self._source.load()
+            if is_on_cpu(self._encoder):
+                use_one_thread()
+        except Exception as error:
+            return _trouble(error)
+        return Message("ready")
+
+    def work(self, job: Job) -> Iterator[Message]:
+        """Yield two messages a unit, each before anything more is done, and a last one."""
+        assert self._encoder is not None, "jobs come after load"
+        try:
+            results = run_group(self._encoder, job.group, job.lost)
+            for unit in job.group.units:
+                yield Message("started", unit.key)
+                yield Message("result", next(results))
+            yield Message("done")
+        except Exception as error:
+            yield _trouble(error)
+
+
+def _trouble(error: Exception) -> Message:
+    if isinstance(error, BenchmarkError):
+        return Message("refused", str(error))
+    return Message("broken", traceback.format_exc())
+
+
+@dataclass(slots=True, eq=False)
+class Worker(ABC):
+    """The driver's side of one worker. ``since`` is when the unit in hand began, on the driver's monotonic clock."""
+
+    is_ready: bool = False
+    job: Job | None = None
+    in_hand: str | None = None
+    since: float = 0.0
+
+    @abstractmethod
+    def send(self, job: Job) -> None:
+        """Hand over a job; ``WorkerDied`` when nobody is there, ``TypeError`` when it cannot be pickled."""
+
+    @abstractmethod
+    def receive(self) -> Message:
+        """Return the next message, waiting for it; ``WorkerDied`` when none will come."""
+
+    @abstractmethod
+    def end(self) -> str:
+        """End the worker at once, whatever it does, and say how it ended."""
+
+
+class Crew(ABC):
+    """Where workers come from; at most ``size`` at a time."""
+
+    size: int
+
+    @abstractmethod
+    def hire(self) -> Worker:
+        """Start a worker; its first message says that it is ready."""
+
+    @abstractmethod
+    def wait(self, workers: Sequence[Worker], seconds: float | None) -> list[Worker]:
+        """Wait for at most ``seconds`` and return those that have something to say, the dead among them."""
 
 
 class WorkerPool:
-    """Runs groups in ``n_workers`` processes and yields results in the order in which they are finished."""
+    """Hands groups to whoever is free and yields results in the order in which they are finished.
 
-    def __init__(self, source: EncoderSource, n_workers: int, one_thread: bool, prepare: Callable[[Group], Group]) -> None:
-        self._source = source
-        self._n_workers = n_workers
-        self._one_thread = one_thread
+    A worker holds one group at a time and is at most one unit ahead of the driver, so that nothing piles up. A worker that
+    takes longer than ``unit_timeout`` seconds for one unit is killed and counts as dead.
+    """
+
+    def __init__(self, crew: Crew, prepare: Callable[[Group], Group], unit_timeout: float | None = None) -> None:
+        self._crew = crew
         self._prepare = prepare
-        self._context = multiprocessing.get_context("spawn")
-        self._workers: list[_Worker] = []
-        self._queue: deque[_Job] = deque()
+        self._unit_timeout = unit_timeout
+        self._workers: list[Worker] = []
+        self._queue: deque[Job] = deque()
         self._deaths: Counter[str] = Counter()
         self._idle_deaths = 0
 
     def run(self, groups: Sequence[Group]) -> Generator[UnitResult]:
         """Yield every unit's result exactly once; leaving the iteration ends all workers."""
-        self._queue = deque(_Job(group) for group in groups)
+        self._queue = deque(Job(group) for group in groups)
         try:
             while self._queue or any(worker.job for worker in self._workers):
                 self._hand_out()
-                busy = {worker.connection: worker for worker in self._workers if worker.job}
-                for connection in wait(list(busy)):
-                    yield from self._hear(busy[connection])  # pyright: ignore[reportArgumentType]  # wait returns what it was given
+                expected = [worker for worker in self._workers if worker.job or not worker.is_ready]
+                heard = self._crew.wait(expected, self._patience())
+                for worker in [worker for worker in expected if worker not in heard and self._hangs(worker)]:
+                    self._replace(worker)
+                for worker in heard:
+                    yield from self._hear(worker)
         finally:
             for worker in self._workers:
                 worker.end()
 
     def _hand_out(self) -> None:
-        idle = [worker for worker in self._workers if worker.job is None]
-        while self._queue and (idle or len(self._workers) < self._n_workers):
-            worker = idle.pop() if idle else self._hire()
+        free = [worker for worker in self._workers if worker.job is None]
+        for _ in range(min(len(self._queue) - len(free), self._crew.size - len(self._workers))):
+            self._workers.append(self._crew.hire())
+        for worker in [worker for worker in free if worker.is_ready][: len(self._queue)]:
             job = self._queue.popleft()
             worker.job, worker.in_hand = job, None
-            prepared = _Job(self._prepare(job.group), job.lost)
             try:
-                worker.connection.send(prepared)
+                worker.send(replace(job, group=self._prepare(job.group)))
             except (pickle.PicklingError, AttributeError, TypeError) as error:
                 raise BenchmarkError(f"this cannot be sent to a worker process ({error}); use --workers 1") from error
-            except OSError:  # it died while idle
+            except WorkerDied:
                 self._replace(worker)
 
-    def _hire(self) -> _Worker:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(theirs, self._source, self._one_thread))
-        process.start()
-        theirs.close()  # so that the pipe ends with the worker
-        worker = _Worker(process, ours)
-        self._workers.append(worker)
-        return worker
+    def _patience(self) -> float | None:
+        """Return the seconds until the first unit in hand has taken too long."""
+        if self._unit_timeout is None:
+            return None
+        begun = [worker.since for worker in self._workers if worker.in_hand]
+        return max(0.0, min(begun) + self._unit_timeout - time.monotonic()) if begun else None
 
-    def _hear(self, worker: _Worker) -> Iterator[UnitResult]:
+    def _hangs(self, worker: Worker) -> bool:
+        if self._unit_timeout is None or worker.in_hand is None:
+            return False
+        return time.monotonic() - worker.since >= self._unit_timeout
+
+    def _hear(self, worker: Worker) -> Iterator[UnitResult]:
         try:
-            message: _Message = worker.connection.recv()
-        except (EOFError, OSError):
+            message = worker.receive()
+        except WorkerDied:
             self._replace(worker)
             return
         match message.kind:
+            case "ready":
+                worker.is_ready = True
             case "started":
-                worker.in_hand = message.content
+                worker.in_hand, worker.since = message.content, time.monotonic()
             case "result":
                 worker.in_hand = None
-                worker.job = worker.job and _without(worker.job, message.content.unit_key)
+                worker.job = worker.job and worker.job.without(message.content.unit_key)
                 self._idle_deaths = 0
                 yield message.content
             case "done":
@@ -124,50 +210,85 @@ class WorkerPool:
             case "broken":
                 raise RuntimeError(f"a worker process failed:\n{message.content}")
 
-    def _replace(self, worker: _Worker) -> None:
+    def _replace(self, worker: Worker) -> None:
         """Bury a worker and put what it had left in front of the queue; a unit that killed two is lost."""
         self._workers.remove(worker)
-        worker.end()
+        ending = worker.end()
         if worker.in_hand is None:
             self._idle_deaths += 1
-            if self._idle_deaths >= MAX_IDLE_DEATHS:
+            if self._idle_deaths >= max(MAX_IDLE_DEATHS, self._crew.size):
                 raise BenchmarkError(
-                    f"worker processes keep dying before their first unit (exit code {worker.process.exitcode}); "
+                    f"worker processes keep dying before their first unit ({ending}); "
                     "is there enough memory for one encoder per worker? Try fewer with --workers"
                 )
         else:
             self._deaths[worker.in_hand] += 1
         if worker.job is not None and worker.job.group.units:
             lost = frozenset(key for key, n in self._deaths.items() if n >= MAX_TRIES)
-            self._queue.appendleft(_Job(worker.job.group, lost))
+            self._queue.appendleft(Job(worker.job.group, lost))
 
 
-def _without(job: _Job, key: str) -> _Job:
-    rest: tuple[Unit, ...] = tuple(unit for unit in job.group.units if unit.key != key)
-    group = Group(record=job.group.record, views=job.group.views, units=rest)
-    return _Job(group, job.lost)
+class ProcessCrew(Crew):
+    """Workers in processes of this machine, one pipe to each."""
+
+    def __init__(self, source: EncoderSource, size: int) -> None:
+        self.size = size
+        self._source = source
+        self._context = multiprocessing.get_context("spawn")
+
+    def hire(self) -> Worker:
+        """Start a process; its first message says that it is ready."""
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_serve, args=(theirs, self._source))
+        process.start()
+        theirs.close()  # so that the pipe ends with the worker
+        return _ProcessWorker(process=process, connection=ours)
+
+    def wait(self, workers: Sequence[Worker], seconds: float | None) -> list[Worker]:
+        """Wait until a pipe can be read or has ended."""
+        readable = wait([worker.connection for worker in workers if isinstance(worker, _ProcessWorker)], seconds)
+        return [worker for worker in workers if isinstance(worker, _ProcessWorker) and worker.connection in readable]
 
 
-def _serve(connection: Connection, source: EncoderSource, one_thread: bool) -> None:
+@dataclass(slots=True, eq=False, kw_only=True)
+class _ProcessWorker(Worker):
+    process: SpawnProcess
+    connection: Connection
+
+    def send(self, job: Job) -> None:
+        try:
+            self.connection.send(job)
+        except OSError as error:
+            raise WorkerDied from error
+
+    def receive(self) -> Message:
+        try:
+            return self.connection.recv()
+        except (EOFError, OSError) as error:
+            raise WorkerDied from error
+
+    def end(self) -> str:
+        self.connection.close()
+        self.process.kill()
+        self.process.join()
+        return f"exit code {self.process.exitcode}"
+
+
+def _serve(connection: Connection, source: EncoderSource) -> None:
     """Work through jobs until the parent closes the pipe or dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
     threading.Thread(target=_die_with_parent, daemon=True).start()
     sys.stdout = sys.stderr  # what a method prints must not mix with results
+    bench = Bench(source)
     try:
-        encoder = source.load()
-        if one_thread:
-            use_one_thread()
+        connection.send(bench.load())
         while True:
-            job: _Job = connection.recv()
-            for result in run_group(encoder, job.group, lambda key: connection.send(_Message("started", key)), job.lost):
-                connection.send(_Message("result", result))
-            connection.send(_Message("done"))
+            for message in bench.work(connection.recv()):
+                connection.send(message)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
-    except BenchmarkError as error:
-        connection.send(_Message("refused", str(error)))
-    except BaseException:
-        connection.send(_Message("broken", traceback.format_exc()))
+    except Exception as error:  # a result that cannot be pickled
+        connection.send(_trouble(error))
 
 
 def _die_with_parent() -> None:

@@ -2,6 +2,19 @@
 
 from benchmark.store.paths import StoreFull, default_path
 from benchmark.store.reader import known_status, open_store, query_store, rows
+from benchmark.store.verifications import RUNGS, Rung, Verification
 from benchmark.store.writer import StoredExplanation, StoreWriter
 
-__all__ = ["StoreFull", "StoreWriter", "StoredExplanation", "default_path", "known_status", "open_store", "query_store", "rows"]
+__all__ = [
+    "RUNGS",
+    "Rung",
+    "StoreFull",
+    "StoreWriter",
+    "StoredExplanation",
+    "Verification",
+    "default_path",
+    "known_status",
+    "open_store",
+    "query_store",
+    "rows",
+]

@@ -3,6 +3,7 @@
 Rows are the same work if they have the same content key. Of two rows of one key the better outcome stays (an explanation
 before a failure), then the smaller hash of its content, then the older: a total order, so that the order of stores changes
 nothing. Two explanations of one key with different content contradict each other; both machines claim to be right.
+Verifications have no key and contradict nothing: a row is new unless all of it is there already.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ from pathlib import Path
 import duckdb
 
 from benchmark.errors import StoreError
+from benchmark.store import parquet
+from benchmark.store.parquet import Part
 from benchmark.store.paths import StoreFiles
 from benchmark.store.reader import open_store
 from benchmark.store.writer import StoreWriter
@@ -53,17 +56,24 @@ class Merged:
     store: str
     explanations: int = 0
     scores: int = 0
+    verifications: int = 0
     known: int = 0
     conflicts: list[str] = field(default_factory=list[str])
 
 
-def merge(target: Path, sources: Sequence[Path]) -> list[Merged]:
+def merge(target: Path, sources: Sequence[Path | str]) -> list[Merged]:
     """Add the rows of ``sources`` to ``target``, which is made if it is not there; each source all or nothing.
+
+    A folder (or an address such as ``s3://bucket/board``) stands for all stores that were exported into it.
 
     A source that is missing, foreign, of another schema or the target itself raises ``StoreError`` before anything is
     written.
     """
-    for source in sources:
+    found = [item for source in sources for item in _stores(source)]
+    for source in found:
+        if isinstance(source, Part):
+            parquet.check(source)
+            continue
         if source.resolve() == target.resolve():
             raise StoreError(f"{source} is the store to merge into; name only the others")
         with open_store(source):
@@ -71,10 +81,20 @@ def merge(target: Path, sources: Sequence[Path]) -> list[Merged]:
         if StoreFiles(source).part.exists():
             raise StoreError(f"{source} has rows of a killed or running command in {source}.part; finish that command first")
     with StoreWriter(target) as writer:
-        return [_absorb(writer, source) for source in sources]
+        return [_absorb(writer, source) for source in found]
 
 
-def _absorb(writer: StoreWriter, source: Path) -> Merged:
+def _stores(source: Path | str) -> list[Path | Part]:
+    """Return what a source stands for: one store, or the parts of a folder."""
+    if not parquet.is_address(str(source)) and not Path(source).is_dir():
+        return [Path(source)]
+    parts = parquet.parts_of(str(source))
+    if not parts:
+        raise StoreError(f"{source} holds no exported store; `benchmark export {source}` writes one there")
+    return list(parts)
+
+
+def _absorb(writer: StoreWriter, source: Path | Part) -> Merged:
     found = Merged(str(source))
     with writer.attached(source, "other") as connection:
         for query in _CONTRADICTIONS.values():
@@ -85,6 +105,7 @@ def _absorb(writer: StoreWriter, source: Path) -> Merged:
         found.explanations, known = _take(connection, "explanations")
         found.scores, known_scores = _take(connection, "scores")
         found.known = known + known_scores
+        found.verifications = _take_verifications(connection)
     return found
 
 
@@ -99,3 +120,10 @@ def _take(connection: duckdb.DuckDBPyConnection, table: str) -> tuple[int, int]:
             UNION ALL BY NAME SELECT * FROM other.{table}) AS every
         QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {order}) = 1""")
     return total - known, known
+
+
+def _take_verifications(connection: duckdb.DuckDBPyConnection) -> int:
+    """Add the verifications that are not there yet; return how many."""
+    new = "SELECT * FROM other.verifications EXCEPT SELECT * FROM verifications"
+    (count,) = connection.execute(f"INSERT INTO verifications {new}").fetchone() or (0,)
+    return count

@@ -7,7 +7,7 @@ from duckdb import CatalogException, DuckDBPyConnection
 
 from benchmark.errors import StoreError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 TABLES = """
 CREATE TABLE meta (
@@ -97,6 +97,23 @@ CREATE TABLE scores (
 );
 """
 
+VERIFICATIONS = """
+CREATE TABLE verifications (
+    label VARCHAR NOT NULL,
+    method_version INTEGER NOT NULL,
+    task VARCHAR NOT NULL,
+    encoder VARCHAR NOT NULL,
+    revision VARCHAR NOT NULL,
+    rung VARCHAR NOT NULL CHECK (rung IN ('self-reported', 'recomputed', 're-run')),
+    n_units INTEGER NOT NULL,
+    n_agreeing INTEGER NOT NULL,
+    tolerance DOUBLE,
+    evidence JSON NOT NULL,
+    run_id VARCHAR NOT NULL,
+    created TIMESTAMP NOT NULL
+);
+"""
+
 VIEWS = """
 CREATE VIEW results AS
     SELECT scores.* EXCLUDE (run_id, created, flags, data_version),
@@ -110,7 +127,10 @@ CREATE VIEW results AS
 """
 
 # MIGRATIONS[n] turns a store of schema n into one of schema n + 1, inside a transaction.
-MIGRATIONS: dict[int, Callable[[DuckDBPyConnection], None]] = {1: lambda connection: _tell_data_versions(connection)}
+MIGRATIONS: dict[int, Callable[[DuckDBPyConnection], None]] = {
+    1: lambda connection: _tell_data_versions(connection),
+    2: lambda connection: _keep_verifications(connection),
+}
 
 
 def _tell_data_versions(connection: DuckDBPyConnection) -> None:
@@ -126,6 +146,11 @@ def _tell_data_versions(connection: DuckDBPyConnection) -> None:
     connection.execute(VIEWS)
 
 
+def _keep_verifications(connection: DuckDBPyConnection) -> None:
+    """Schema 3: a store keeps how far a method's scores were checked; older scores have no such rows."""
+    connection.execute(VERIFICATIONS)
+
+
 def utc_now() -> datetime:
     """Return the time as the store keeps it: UTC, without a zone (DuckDB needs another package to return one with)."""
     return datetime.now(UTC).replace(tzinfo=None)
@@ -134,7 +159,7 @@ def utc_now() -> datetime:
 def create(connection: DuckDBPyConnection, written_by: str) -> None:
     """Lay out an empty store, all or nothing."""
     connection.execute("BEGIN")
-    connection.execute(TABLES + VIEWS)
+    connection.execute(TABLES + VERIFICATIONS + VIEWS)
     connection.execute("INSERT INTO meta VALUES (?, ?, ?)", [SCHEMA_VERSION, utc_now(), written_by])
     connection.execute("COMMIT")
 

@@ -1,5 +1,6 @@
 """The one process that adds to a store: a transaction per unit, published whole from time to time."""
 
+import dataclasses
 import os
 import time
 from collections.abc import Generator
@@ -13,10 +14,12 @@ import duckdb
 
 from benchmark.errors import StoreError
 from benchmark.records import Cost, ExplanationRecord, RunRecord, SampleRecord, ScoreRecord, UnitResult, canonical
-from benchmark.store import schema
+from benchmark.store import parquet, schema
 from benchmark.store.lock import WriterLock
+from benchmark.store.parquet import Part
 from benchmark.store.paths import StoreFiles, disk_errors, replace, replace_with_copy
 from benchmark.store.reader import known_status
+from benchmark.store.verifications import Verification
 
 PUBLISH_SECONDS = 5.0
 PUBLISH_SHARE = 20
@@ -109,6 +112,16 @@ class StoreWriter:
         if time.monotonic() - self._published_at > max(PUBLISH_SECONDS, PUBLISH_SHARE * self._publishing_took):
             self.publish()
 
+    def verify(self, verification: Verification) -> None:
+        """Store how far scores were checked by this run; the newest one gives the badge in tables."""
+        row = dataclasses.asdict(verification) | {
+            "evidence": canonical(verification.evidence),
+            "run_id": self._run_id,
+            "created": schema.utc_now(),
+        }
+        with self.transaction():
+            self._insert("verifications", [row])
+
     def end(self, status: str) -> None:
         """Write down how the run ended (``done`` or ``interrupted``); a killed one stays ``running``."""
         with disk_errors(self.path):
@@ -145,8 +158,12 @@ class StoreWriter:
         self._unpublished = True
 
     @contextmanager
-    def attached(self, other: Path, name: str) -> Generator[duckdb.DuckDBPyConnection]:
+    def attached(self, other: Path | Part, name: str) -> Generator[duckdb.DuckDBPyConnection]:
         """Give the database with another store attached read-only under ``name``, in one transaction."""
+        if isinstance(other, Part):
+            with parquet.attached(self._database, other, name), self.transaction() as connection:
+                yield connection
+            return
         with disk_errors(self.path):
             self._database.execute(f"ATTACH '{str(other).replace("'", "''")}' AS {name} (READ_ONLY)")
         try:
@@ -192,6 +209,7 @@ class StoreWriter:
             schema.create(self._database, _written_by())
         elif found < schema.SCHEMA_VERSION:
             schema.migrate(self._database, found)
+            self._unpublished = True
 
     def _check_published(self) -> None:
         """Refuse a foreign or newer store before a byte of it is copied."""
@@ -225,9 +243,9 @@ class StoreWriter:
 
     def _insert(self, table: str, rows: list[dict[str, Any]], otherwise: str = "") -> None:
         columns = ", ".join(f'"{name}"' for name in rows[0])
-        places = ", ".join("?" * len(rows[0]))
-        statement = f"INSERT {otherwise} INTO {table} ({columns}) VALUES ({places})"
-        self._database.executemany(statement, [list(row.values()) for row in rows])
+        places = ", ".join([f"({', '.join('?' * len(rows[0]))})"] * len(rows))
+        statement = f"INSERT {otherwise} INTO {table} ({columns}) VALUES {places}"  # one statement is planned once
+        self._database.execute(statement, [value for row in rows for value in row.values()])
 
 
 def _connect(path: Path, read_only: bool = False) -> duckdb.DuckDBPyConnection:

@@ -1,7 +1,7 @@
 """What the encoder itself says when players leave: curves in the order of an explanation, and unseen coalitions it predicts."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -20,6 +20,7 @@ GREEDY: dict[Variant, Callable[..., KeepSets]] = {
 }
 JOINT: tuple[Variant, ...] = ("joint", *GREEDY)
 CURVES = ("area", "insertion", "deletion")
+REMOVED = tuple(range(0, 101, 10))  # percent of the players, at which a score keeps its curve for the site to draw
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,8 @@ class Perturbation(Protocol):
     Image and text variants keep the other side whole. The joint variant ranks patches and tokens together: on the method's own
     scale where it has one, else by quantile within each side (flag ``joint_scale`` 0). ``joint_greedy`` looks for the best
     and worst subsets of every size by main effects and pairs, ``joint_nested`` for the best chain of nested ones; without
-    pairs both are the joint ranking.
+    pairs both are the joint ranking. Insertion and deletion keep their curve in the flags ``removed_000`` to ``removed_100``:
+    the similarity when so many percent of the players are removed, between two steps on the line that joins them.
     """
 
     variants: tuple[Variant, ...] = ("image", "text", "joint", "joint_greedy")
@@ -66,7 +68,10 @@ class Perturbation(Protocol):
         if sets.degenerate:
             return perturbation.chance_scores(variant=variant, chance=chance, flags=flags)
         mif, lif = sets.curves(self._values(variant, sets.coalitions, evaluation))
-        return perturbation.curve_scores(mif, lif, variant=variant, chance=chance, flags=flags)
+        scores = perturbation.curve_scores(mif, lif, variant=variant, chance=chance, flags=flags)
+        for name, curve in ((f"insertion_{variant}", lif), (f"deletion_{variant}", mif)):
+            scores[name] = replace(scores[name], flags={**scores[name].flags, **_points(curve)})
+        return scores
 
     def _sets(
         self, variant: Variant, explanation: Explanation, rng: np.random.Generator
@@ -172,6 +177,13 @@ class ShapleyFaithfulness(InteractionFaithfulness):
     def _draw(self, n_players: int, evaluation: Evaluation) -> Bool[np.ndarray, "coalition player"]:
         rng = evaluation.rng("held-out-shapley")
         return rng.permutation(sample_coalitions(n_players, self.n_coalitions, kernel="shapley", seed=rng).kept)
+
+
+def _points(curve: Float[np.ndarray, "order step"]) -> dict[str, float]:
+    """Return the mean curve at ``REMOVED`` percent, under the names that flags have."""
+    mean = curve.mean(axis=0)
+    values = np.interp(REMOVED, np.linspace(0, 100, len(mean)), mean)
+    return {f"removed_{percent:03d}": float(value) for percent, value in zip(REMOVED, values, strict=True)}
 
 
 def _with_pairs(explanation: Explanation) -> Players | None:

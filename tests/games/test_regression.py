@@ -8,6 +8,8 @@ from benchmark.games.regression import (
     EmbeddingTable,
     FactorDesign,
     ValueTable,
+    coalition_condition,
+    condition_number,
     fit_efficient,
     fit_joint,
     fit_product,
@@ -82,6 +84,38 @@ def test_cross_pairs_alone_equal_the_dense_fit_and_the_cross_block_of_the_full_o
     np.testing.assert_allclose(alone.pairs[:6, 6:], full.pairs[:6, 6:], rtol=0, atol=1e-12)
 
 
+def test_pairs_of_some_patches_beside_all_cross_pairs_equal_the_dense_fit(case):
+    among = [(0, 2), (0, 5), (2, 5)]
+    fit = fit_product(*designs(case), ValueTable(case[4]), pairs=(tuple(np.array(among).T), False))
+    assert fit.notes["image_pairs"]
+    assert_same(fit, dense_product_fit(*case, sorted(ACROSS + among)))
+
+
+def test_the_decoupled_form_is_the_joint_solution_on_64_patches_and_10_tokens():
+    image, text = sample_coalitions(64, 220, p=0.4, seed=1), sample_coalitions(10, 40, p=0.6, seed=2)
+    values = np.random.default_rng(0).normal(size=(len(image), len(text)))
+    sides = FactorDesign(image.kept, image.weights, "image"), FactorDesign(text.kept, text.weights, "text")
+    fit = fit_product(*sides, ValueTable(values), pairs=(False, False))
+    again = fit_product(*sides, ValueTable(values), pairs=(False, False))
+    assert fit.empty == again.empty
+    np.testing.assert_array_equal(fit.pairs, again.pairs)
+
+    # All columns at once, 1, patches, tokens and their products: the normal equations of 8,800 rows and 715 unknowns.
+    z = np.hstack([np.ones((len(image), 1)), image.kept])
+    y = np.hstack([np.ones((len(text), 1)), text.kept])
+    design, weights = np.kron(z, y), np.outer(image.weights, text.weights).ravel()
+    joint = np.linalg.solve((design.T * weights) @ design, (design.T * weights) @ values.ravel()).reshape(65, 11)
+    # The general form: Gram entries are products of the two sides' moments, and nothing has a row for each value.
+    grams = [(columns.T * weights) @ columns for columns, weights in ((z, image.weights), (y, text.weights))]
+    moments = (z.T * image.weights) @ values @ (text.weights[:, None] * y)
+    alpha, beta = (index.ravel() for index in np.indices((65, 11)))
+    general = np.linalg.solve(grams[0][np.ix_(alpha, alpha)] * grams[1][np.ix_(beta, beta)], moments[alpha, beta])
+    for other in (joint, general.reshape(65, 11)):
+        np.testing.assert_allclose(fit.pairs[:64, 64:], other[1:, 1:], rtol=0, atol=1e-8)
+        np.testing.assert_allclose(fit.main, [*other[1:, 0], *other[0, 1:]], rtol=0, atol=1e-8)
+        assert fit.empty == pytest.approx(other[0, 0], abs=1e-8)
+
+
 def test_the_direct_first_order_fit_equals_the_dense_fit(case):
     assert_same(fit_product(*designs(case), ValueTable(case[4]), order=1), dense_product_fit(*case, []))
 
@@ -144,6 +178,23 @@ def test_players_that_cannot_be_told_apart_are_refused():
             FactorDesign(design, np.ones(len(design)), "image")
 
 
+def test_a_refusal_names_the_players_that_cause_it():
+    rows = np.random.default_rng(4).random((50, 5)) < 0.5
+    constant, twin, mirrored = rows.copy(), rows.copy(), rows.copy()
+    constant[:, 2] = True
+    twin[:, 3] = twin[:, 1]
+    mirrored[:, 4] = ~mirrored[:, 0]
+    for design, sentence in (
+        (constant, "player 2 is kept in all of them or in none"),
+        (twin, "players 1 and 3 always change together"),
+        (mirrored, "players 0 and 4 always change together"),
+        (np.eye(5, dtype=bool), "apart; a fit needs at least 6 different ones"),
+    ):
+        with pytest.raises(InvalidInput, match=sentence):
+            FactorDesign(design, np.ones(len(design)), "image")
+        assert coalition_condition(design, np.ones(len(design))) == np.inf
+
+
 def test_selected_pairs_that_are_not_identified_are_refused():
     rng = np.random.default_rng(5)
     image = FactorDesign(rng.random((20, 10)) < 0.5, np.ones(20), "image")
@@ -162,3 +213,17 @@ def test_impossible_weights_are_refused(weights):
 def test_conditioning_stays_low_for_unequal_inclusion():
     design = sample_coalitions(49, 4096, p=0.1)
     assert FactorDesign(design.kept, design.weights, "image").system.condition < 1e3
+
+
+def test_the_condition_number_is_that_of_correlations_and_follows_the_law_of_random_designs():
+    design = sample_coalitions(200, 1000, p=0.3, seed=3)
+    columns = np.sqrt(design.weights)[:, None] * (design.kept - design.weights @ design.kept / design.weights.sum())
+    known = np.linalg.cond(columns / np.linalg.norm(columns, axis=0)) ** 2
+    side = FactorDesign(design.kept, design.weights, "image")
+    assert side.condition == pytest.approx(known)
+    assert coalition_condition(design.kept, design.weights) == pytest.approx(known)
+    root = np.sqrt(200 / 1000)
+    assert known == pytest.approx(((1 + root) / (1 - root)) ** 2, rel=0.15)
+    assert condition_number(np.eye(3)) == 1.0
+    everything = sample_coalitions(6, 64, p=0.2)
+    assert coalition_condition(everything.kept, everything.weights) == pytest.approx(1.0)

@@ -12,6 +12,7 @@ import click
 from benchmark.cli.base import json_option, print_table, store_option
 from benchmark.explainers.base import EXPLAINERS
 from benchmark.metrics.base import METRICS
+from benchmark.plugins import ENCODERS, source
 from benchmark.runner.catalogue import defaults, register
 from benchmark.store import open_store, rows
 from benchmark.tasks.base import TASKS
@@ -46,6 +47,7 @@ def _methods() -> Iterator[Listed]:
         yield {
             "id": name,
             "version": kind.version,
+            "source": source(kind),
             "summary": _summary(kind),
             "yields": list(kind.yields),
             "needs": list(kind.needs),
@@ -80,6 +82,8 @@ def _models() -> Iterator[Listed]:
 
     for name, summary in KNOWN.items():
         yield {"id": name, "summary": summary}
+    for name, loader in ENCODERS.items():
+        yield {"id": f"{name}:...", "summary": _summary(loader)}
 
 
 def _metrics() -> Iterator[Listed]:
@@ -110,8 +114,8 @@ SHOWN = {
 }
 
 
-def _summary(kind: type) -> str:
-    return (inspect.getdoc(kind) or "").partition("\n")[0]
+def _summary(of: object) -> str:
+    return (inspect.getdoc(of) or "").partition("\n")[0]
 
 
 def _has(value: Any, wanted: str) -> bool:

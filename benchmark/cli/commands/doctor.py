@@ -113,10 +113,13 @@ def _store(store: Path) -> Iterator[Finding]:
 def _registered(store: Path) -> Iterator[Finding]:
     from benchmark.explainers.base import EXPLAINERS
     from benchmark.metrics.base import METRICS
+    from benchmark.plugins import FAILURES
     from benchmark.tasks.base import TASKS
 
     register()
     yield Finding("registered", "ok", f"{len(EXPLAINERS)} methods, {len(TASKS)} tasks, {len(METRICS)} metrics")
+    for failure in FAILURES:
+        yield Finding("registered", "warn", str(failure))
 
 
 def _encoder(store: Path) -> Iterator[Finding]:

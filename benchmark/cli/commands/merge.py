@@ -12,11 +12,11 @@ SHOWN = 20
 
 
 @click.command("merge")
-@click.argument("sources", metavar="STORE...", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("sources", metavar="STORE...", nargs=-1, required=True, type=click.Path())
 @store_option
 @json_option
-def merge_command(sources: tuple[Path, ...], store: Path, as_json: bool) -> None:
-    """Add the rows of other stores to the one that --store names.
+def merge_command(sources: tuple[str, ...], store: Path, as_json: bool) -> None:
+    """Add the rows of other stores to the one that --store names; a folder is all stores that were exported into it.
 
     Merging twice or in another order gives the same store. Where two stores contradict each other, the contradiction is
     named and the command exits with 1; what stays does not depend on the order.

@@ -1,5 +1,6 @@
 """``benchmark run``: explain, score, store, rank."""
 
+import contextlib
 import dataclasses
 import shlex
 import sys
@@ -13,13 +14,14 @@ from benchmark.data.base import DATASETS
 from benchmark.errors import InvalidInput
 from benchmark.ranking import Row, Selection, leaderboard, render
 from benchmark.ranking.tables import number
-from benchmark.runner import catalogue
+from benchmark.runner import catalogue, ray_workers
 from benchmark.runner.encoders import EncoderSource
 from benchmark.runner.estimate import estimate
 from benchmark.runner.plan import Request
 from benchmark.runner.progress import duration
 from benchmark.runner.run import Summary
 from benchmark.runner.run import run as run_request
+from benchmark.runner.shards import Shard
 from benchmark.store import open_store
 from benchmark.tasks.base import TIERS
 from benchmark.tasks.families import FAMILIES
@@ -30,6 +32,10 @@ def _seeds(context: click.Context, parameter: click.Parameter, value: str) -> tu
         return tuple(dict.fromkeys(int(item) for item in catalogue.split(value)))
     except ValueError:
         raise click.BadParameter(f"{value!r} is not a whole number, nor several with commas between") from None
+
+
+def _shard(context: click.Context, parameter: click.Parameter, value: str | None) -> Shard | None:
+    return None if value is None else Shard.parse(value)
 
 
 @click.command()
@@ -44,6 +50,16 @@ def _seeds(context: click.Context, parameter: click.Parameter, value: str) -> tu
 @click.option("--seed", "seeds", default="0", show_default=True, callback=_seeds, help="Seeds, with commas.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one per core on a CPU, else 1]")
+@click.option(
+    "--executor",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Processes of this machine, or Ray actors (pip install 'xlip-bench[scale]').",
+)
+@click.option("--ray-address", metavar="ADDRESS", help="A Ray cluster: auto, HOST:PORT or ray://.  [default: start one here]")
+@click.option("--unit-timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds after which a worker hangs.")
+@click.option("--shard", metavar="I/N", callback=_shard, help="Only part I of N of the samples; `benchmark merge` joins them.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Inputs per forward pass.  [default: by memory]")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of data that is not generated.")
 @click.option("--retry-failed", is_flag=True, help="Try stored failures again.")
@@ -60,6 +76,10 @@ def run(
     seeds: tuple[int, ...],
     device: str,
     workers: int | None,
+    executor: str,
+    ray_address: str | None,
+    unit_timeout: float | None,
+    shard: Shard | None,
     batch_size: int | None,
     data_dir: Path | None,
     retry_failed: bool,
@@ -73,6 +93,8 @@ def run(
     """
     if limit is not None and tier is not None:
         raise click.UsageError("--limit and --tier both say how many samples; give one of them")
+    if ray_address is not None and executor != "ray":
+        raise click.UsageError("--ray-address is for --executor ray")
     catalogue.register()
     request = Request(
         methods=catalogue.methods(",".join(method) or catalogue.ALL),
@@ -81,6 +103,7 @@ def run(
         tier=tier or (None if limit else "lite"),
         seeds=seeds,
         data_dir=data_dir,
+        shard=shard,
     )
     names = list(dict.fromkeys(name.strip() for item in model for name in item.split(",") if name.strip()))
     if not names:
@@ -89,9 +112,17 @@ def run(
     if dry_run:
         _print_estimates(request, sources, store, retry_failed, as_json)
         return
-    summary = run_request(
-        request, sources, store, workers=workers, retry_failed=retry_failed, command=f"benchmark {shlex.join(sys.argv[1:])}"
-    )
+    with ray_workers.connected(ray_address, workers) if executor == "ray" else contextlib.nullcontext() as cluster:
+        summary = run_request(
+            request,
+            sources,
+            store,
+            workers=workers,
+            unit_timeout=unit_timeout,
+            cluster=cluster,
+            retry_failed=retry_failed,
+            command=f"benchmark {shlex.join(sys.argv[1:])}",
+        )
     for data, problems in summary.problems.items():
         note(f"{data}: {len(problems)} entries of its files are left out or mended; the first: {problems[0]}")
     if summary.interrupted:

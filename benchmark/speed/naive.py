@@ -1,6 +1,7 @@
 """FIxLIP's fit, FIxLIP end to end and exCLIP computed the way their authors compute them, written from the formulas.
 
-``scripts/speed.py`` compares the suite with these. They call the library's own forward pass and know nothing of the suite.
+``benchmark speed`` and ``scripts/speed.py`` compare the suite with these. They call the library's own forward pass and know
+nothing of the suite.
 """
 
 from collections.abc import Callable
@@ -49,20 +50,25 @@ def all_logits(
     batch: int = 64,
 ) -> np.ndarray:
     """Return the logit of every masked image with every masked text: both towers run again for every pair of batches."""
-    side = round(images.shape[1] ** 0.5)
-    patch = pixel_values.shape[-1] // side
-    mask = torch.from_numpy(images).view(-1, 1, side, side).repeat_interleave(patch, 2).repeat_interleave(patch, 3)
-    pixels = pixel_values * mask
     attention = torch.ones(len(texts), input_ids.shape[1], dtype=torch.long)
     attention[:, list(positions)] = torch.from_numpy(texts).long()
+    attention = attention.to(input_ids.device)
     rows = []
-    for shown in pixels.split(batch):
+    for shown in repainted(pixel_values, images).split(batch):
         parts = [
             model(input_ids=input_ids.expand(len(kept), -1), attention_mask=kept, pixel_values=shown).logits_per_image
             for kept in attention.split(batch)
         ]
         rows.append(torch.cat(parts, dim=1))
-    return torch.cat(rows).double().numpy()
+    return torch.cat(rows).double().cpu().numpy()
+
+
+def repainted(pixel_values: torch.Tensor, images: np.ndarray) -> torch.Tensor:
+    """Return a copy of the image for every coalition (of a square grid), the pixels of removed patches set to zero."""
+    side = round(images.shape[1] ** 0.5)
+    patch = pixel_values.shape[-1] // side
+    mask = torch.from_numpy(images).view(-1, 1, side, side).repeat_interleave(patch, 2).repeat_interleave(patch, 3)
+    return pixel_values * mask.to(pixel_values.device)
 
 
 def exclip(model: Any, pixel_values: torch.Tensor, input_ids: torch.Tensor, steps: int) -> np.ndarray:
