@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ def write(path: Path, n_samples: int, n_methods: int, n_boards: int) -> None:
 
 
 @contextmanager
-def served(store: Path) -> Iterator[tuple[str, int]]:
+def served(store: Path) -> Generator[tuple[str, int]]:
     """Serve a store and yield its address and the server's process id."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -149,10 +149,12 @@ def measure(root: str, process: int, say: Callable[..., None]) -> None:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         page = browser.new_page(viewport={"width": 1440, "height": 1000})
         page.set_default_timeout(120_000)
-        say(
-            "first page, nothing cached, seconds", timed(lambda: (page.goto(f"{root}/leaderboard"), drawn(page, "Look closer")))
-        )
-        time.sleep(5)  # as long as a reader looks before choosing
+
+        def visit(name: str, text: str) -> float:
+            return timed(lambda: (page.goto(f"{root}/{name}"), drawn(page, text)))
+
+        say("first page, seconds", visit("leaderboard", "Look closer"))
+        time.sleep(LOOKED)
         for label, key in (("Metric", "metric"), ("Task", "task")):
             offered = options(page, label)[:8]
             fresh = [choose(page, label, name, f"{key}={name}") for name in offered[1:]]

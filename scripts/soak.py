@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,9 @@ def resident(process: int) -> float:
 
 def children(process: int) -> list[int]:
     """Return the processes that a process started, and theirs."""
-    found = [int(child) for task in Path(f"/proc/{process}/task").iterdir() for child in (task / "children").read_text().split()]
+    found = [
+        int(child) for task in Path(f"/proc/{process}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
     return found + [grandchild for child in found if Path(f"/proc/{child}/task").is_dir() for grandchild in children(child)]
 
 
@@ -107,7 +110,7 @@ def draw(rows: Sequence[dict[str, float]], path: Path) -> None:
     memory.plot(units, [row["workers_mb"] for row in rows], label="workers together")
     memory.set_ylabel("resident memory (MB)")
     memory.legend(frameon=False)
-    pairs = list(zip(rows, rows[1:], strict=False))
+    pairs = list(pairwise(rows))
     rate.plot(units[1:], [(b["units"] - a["units"]) / (b["seconds"] - a["seconds"]) for a, b in pairs])
     rate.set_ylabel("units per second")
     size.plot(units, [row["store_bytes"] / 1e6 for row in rows])

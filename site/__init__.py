@@ -14,6 +14,8 @@
 | ``wording`` | data as text that Markdown leaves alone | no |
 | ``controls`` | one function for each kind of control; each is bound to the address | yes |
 | ``links`` | addresses of pages, and links to them | yes |
+| ``plot`` | a chart on a page | yes |
+| ``serve`` | starts Streamlit with all of this loaded | yes |
 | ``context`` | what every page is handed | no |
 | ``*_page`` | ``render(context)`` draws one page | yes |
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from benchmark.site.samples_store import ORDERS, Listed, Order
 from benchmark.site.wording import count, number, plain
 
 MOST_PANELS = 12
+NO_MAP = "its map is not kept here; a snapshot may hold scores alone"
 PREFERRED = ("fixlip", "exclip", "grad_eclip", "shapley")  # shown at first: two with patch-token scores, two without
 SCALES = {"shared": "one scale for all in cosine similarity", "own": "each map its own scale"}
 
@@ -44,7 +45,7 @@ class Look:
 def render(context: Context) -> None:
     """Draw the page."""
     st.title("Samples")
-    samples = _list(context.store.path, context.store.version, context.store)
+    samples = _list(context.store, context.store.version)
     if not samples:
         st.info("No sample has a score in this store yet; `benchmark run` adds some, and this page then shows them.")
         return
@@ -64,7 +65,7 @@ def render(context: Context) -> None:
         show_surrogates(panels, layout, chosen)
     scores = samples_store.scores_of(_query(context.store), sample, [panel.unit_key for panel in panels])
     show_curves(panels, scores, context.dark)
-    means = _means(context.store.path, context.store.version, sample.data, sample.version, context.store)
+    means = _means(context.store, context.store.version, sample.data, sample.version)
     show_scores(sample, panels, scores, means)
     show_costs(panels)
     tokens = _tokens(panels[0], "" if found.text_hidden else text, 0 if layout is None else layout.n_tokens)
@@ -81,19 +82,19 @@ def _query(store: Store) -> samples_store.Query:
     return ask
 
 
-@st.cache_data(max_entries=4, show_spinner=False)
-def _list(path: Path, version: Version, _store: Store) -> list[Listed]:
-    del path, version  # the key of the cache
-    return samples_store.list_samples(_query(_store))
+@lru_cache(maxsize=4)
+def _list(store: Store, version: Version) -> list[Listed]:
+    del version  # part of the key alone
+    return samples_store.list_samples(_query(store))
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
-def _means(path: Path, version: Version, data: str, data_version: str, _store: Store) -> samples_store.Means:
-    del path, version  # the key of the cache
-    return samples_store.method_means(_query(_store), data, data_version)
+@lru_cache(maxsize=8)
+def _means(store: Store, version: Version, data: str, data_version: str) -> samples_store.Means:
+    del version  # part of the key alone
+    return samples_store.method_means(_query(store), data, data_version)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@lru_cache(maxsize=64)
 def _found(sample: Listed, text: str, data_dir: Path | None) -> Found:
     return samples_pictures.find_sample(sample.data, sample.version, sample.id, sample.position, text, data_dir)
 
@@ -172,7 +173,7 @@ def _choose_panels(store: Store, rows: Sequence[dict[str, Any]]) -> list[Panel]:
 
 
 def _panel(row: Mapping[str, Any], payload: bytes | None, name_encoder: bool) -> Panel:
-    read = (row["reason"] or "nothing was stored") if payload is None else samples_arrays.read_payload(payload)
+    read = (row["reason"] or NO_MAP) if payload is None else samples_arrays.read_payload(payload)
     explanation, trouble = (read, None) if isinstance(read, Explanation) else (None, read)
     return Panel(
         title=f"{row['label']} · {row['encoder']}" if name_encoder else row["label"],

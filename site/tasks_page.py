@@ -138,7 +138,8 @@ def _examples(context: Context, card: DataCard) -> None:
 
 def _stored(data_dir: Path | None, data: str, item: queries.Facts) -> Example:
     found = find_sample(data, item["data_version"], item["sample_id"], 0, item["text"], data_dir)
-    seen = None if found.size is None else crop(found, Frame(box=(0.0, 0.0, *map(float, found.size)), known=True))
+    width, height = found.size or (1, 1)
+    seen = crop(found, Frame(box=(0.0, 0.0, float(width), float(height)), known=True))
     return Example(sample=item["sample_id"], text=item["text"], strata=json.loads(item["strata"]), image=seen)
 
 

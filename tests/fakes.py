@@ -191,6 +191,10 @@ class FakeBroken(Explainer, name="fake_broken", version=1):
             return Explanation(image=rng.random(GRID))
         if self.how == "dies":
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.how == "hangs":
+            time.sleep(3600)
+        if self.how == "memory":
+            raise MemoryError
         if self.how == "nan":
             return Explanation(image=np.full(GRID, np.nan))
         if self.how == "shape":
@@ -284,6 +288,7 @@ class FakeSource:
     """Stands in for ``EncoderSource``."""
 
     name: str = "fake"
+    device: str = "cpu"
 
     def load(self) -> FakeEncoder:
         return FakeEncoder(self.name)

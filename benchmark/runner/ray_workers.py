@@ -69,8 +69,8 @@ def _start(ray: Any, address: str | None, workers: int | None) -> None:
         options |= {"object_store_memory": OBJECT_STORE_BYTES}
     try:
         ray.init(**options)
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # Ray raises bare ones when it cannot start
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BenchmarkError(f"Ray does not answer at {address or 'this machine'}: {reason}") from error
 
 

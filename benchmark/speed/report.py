@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
@@ -131,33 +131,33 @@ class Report:
             yield columns([head, *rows], left=(0, 1))
 
 
-def make(device: torch.device, asked: Asked, note: Callable[[str], None] = lambda text: None) -> Report:
-    """Measure what is asked, one part after the other; ``note`` hears what is being measured."""
+def make(device: torch.device, asked: Asked, note: Callable[[str], None] = lambda text: None) -> Iterator[Report]:
+    """Measure what is asked and yield the report so far after every part; ``note`` hears what is being measured."""
     precisions: list[Precision] = [checked(name, device) for name in asked.precisions]
-    clock = Clock(device, asked.threads)
-    before_threads, before = torch.get_num_threads(), _load()
-    torch.set_num_threads(asked.threads)
-    try:
-        found = _measured(clock, asked, precisions, note)
-    finally:
-        torch.set_num_threads(before_threads)
-    after = _load()
-    return Report(
+    clock, threads, load = Clock(device, asked.threads), torch.get_num_threads(), _load()
+    report = Report(
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
         device=_device_name(device),
         threads=asked.threads,
         clock=clock.kind,
         quick=asked.quick,
         full=asked.full,
-        load=(before, after) if before is not None and after is not None else None,
+        load=None if load is None else (load, load),
         versions=package_versions(),
         hardware=dict(hardware()),
-        **found,
     )
+    torch.set_num_threads(asked.threads)
+    try:
+        for found in _measured(clock, asked, precisions, note):
+            report = replace(report, **found, load=None if load is None else (load, _load() or load))
+            yield report
+    finally:
+        torch.set_num_threads(threads)
 
 
-def _measured(clock: Clock, asked: Asked, precisions: Sequence[Precision], note: Callable[[str], None]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _measured(
+    clock: Clock, asked: Asked, precisions: Sequence[Precision], note: Callable[[str], None]
+) -> Iterator[dict[str, Any]]:
     if "game" in asked.parts:
         note("peak")
         peaks: dict[Precision, float] = {precision: throughput.peak(clock, precision) for precision in precisions}
@@ -167,20 +167,19 @@ def _measured(clock: Clock, asked: Asked, precisions: Sequence[Precision], note:
             batch = _batch(clock, size, asked.quick)
             repeats = 2 if asked.quick else 3 if batch < 32 else 5
             rows += throughput.measure(clock, size, precisions, peaks, batch=batch, repeats=repeats)
-        found |= {"peaks": peaks, "game": tuple(rows)}
-    if "fit" in asked.parts:
-        found["fits"] = tuple(fits.measure(asked.threads, quick=asked.quick, note=note))
-    if "growth" in asked.parts:
-        found["growth"] = tuple(growth.measure(clock, quick=asked.quick, note=note))
-    if "settings" in asked.parts and clock.device.type == "cpu":
-        tried = [size for size in asked.sizes if size in ("embedded", "vit-b-32")]
-        found["settings"] = tuple(row for size in tried for row in settings.measure(clock, size, quick=asked.quick, note=note))
+            yield {"peaks": peaks, "game": tuple(rows)}
     if "end-to-end" in asked.parts:
-        found["end_to_end"] = tuple(methods.end_to_end(clock, quick=asked.quick, note=note))
+        yield {"end_to_end": tuple(methods.end_to_end(clock, quick=asked.quick, note=note))}
+    if "fit" in asked.parts:
+        yield {"fits": tuple(fits.measure(asked.threads, quick=asked.quick, note=note))}
+    if "growth" in asked.parts:
+        yield {"growth": tuple(growth.measure(clock, quick=asked.quick, note=note))}
     if "methods" in asked.parts:
         n_pairs = 1 if asked.quick else 3
-        found["methods"] = tuple(methods.measure(clock, asked.names, n_pairs=n_pairs, large=asked.full, note=note))
-    return found
+        yield {"methods": tuple(methods.measure(clock, asked.names, n_pairs=n_pairs, large=asked.full, note=note))}
+    if "settings" in asked.parts and clock.device.type == "cpu":
+        tried = [size for size in asked.sizes if size in ("embedded", "vit-b-32")]
+        yield {"settings": tuple(row for size in tried for row in settings.measure(clock, size, quick=asked.quick, note=note))}
 
 
 def _batch(clock: Clock, size: str, quick: bool) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from click.testing import CliRunner
-from fakes import FAKE_TASK, FAKE_TRUTH, N_SAMPLES, FakeEncoder, FakeSource
+from fakes import FAKE_TASK, FAKE_TRUTH, N_SAMPLES, FakeEncoder, FakeSource, planted
 
 from benchmark.cli import cli
 from benchmark.errors import InvalidInput, StoreError
@@ -18,6 +18,7 @@ from benchmark.runner.shards import Shard
 from benchmark.store import StoreWriter, parquet, query_store
 from benchmark.store.merge import merge
 
+__all__ = ["planted"]
 pytestmark = pytest.mark.usefixtures("planted")
 ROWS = (
     "SELECT unit_key, status, payload_hash, similarity, image_forwards, text_forwards FROM explanations ORDER BY unit_key",

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ Serve = Callable[..., AbstractContextManager[str]]
 
 
 @contextmanager
-def serving(*arguments: str) -> Iterator[str]:
+def serving(*arguments: str) -> Generator[str]:
     """Run ``benchmark site`` and yield its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -73,6 +73,8 @@ def test_controls_stand_in_the_address_and_the_address_restores_them(page: Any, 
     assert other.url == kept
     assert other.get_by_text("pointing_hit").first.is_visible()
     other.close()
+    visit(page, kept)
+    page.get_by_text("Look closer").scroll_into_view_if_needed()
     choose(page, "Method", "random")
     page.wait_for_url("**method=random*")
     page.get_by_role("link", name="Card of random").click()
@@ -85,7 +87,7 @@ def test_controls_stand_in_the_address_and_the_address_restores_them(page: Any, 
     [
         ("compare", "Cost", "seconds", "cost=seconds"),
         ("methods", "Method", "random", "method=random"),
-        ("tasks", "Data set", "radiographs", "data=radiographs"),
+        ("tasks", "Data set", "phantoms", "data=phantoms"),
         ("failures", "Status", "failed", "status=failed"),
         ("downloads", "Table", "runs:", "table=runs"),
         ("samples", "Order", "most failures first", "order=failure"),
@@ -113,9 +115,9 @@ def test_tables_and_figures_are_downloaded_in_every_form(page: Any, root: str) -
     page.get_by_text("Download the table", exact=True).click()
     table = pd.read_csv(io.BytesIO(downloaded(page, "CSV")))
     assert sorted(table["method"]) == sorted(METHODS)
-    pd.testing.assert_frame_equal(
-        table, pd.read_parquet(io.BytesIO(downloaded(page, "Parquet"))), check_dtype=False, check_exact=False
-    )
+    other = pd.read_parquet(io.BytesIO(downloaded(page, "Parquet")))
+    assert list(other["method"]) == list(table["method"])
+    assert list(other["mean"]) == pytest.approx(list(table["mean"]))
     assert downloaded(page, "LaTeX").decode().count(r"\\") > len(METHODS)
     assert [row["method"] for row in pd.read_json(io.BytesIO(downloaded(page, "JSON"))).to_dict("records")] == list(
         table.method

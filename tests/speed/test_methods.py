@@ -1,6 +1,7 @@
 """The cost of methods, whole runs, growth and settings, at the smallest sizes."""
 
 import numpy as np
+import pytest
 import torch
 
 from benchmark.encoders import load_encoder
@@ -15,10 +16,10 @@ CLOCK = Clock(torch.device("cpu"), 1)
 def test_the_passes_of_a_method_are_counted_per_pair():
     grad_eclip, mask_clip = methods.measure(CLOCK, ["grad_eclip", "mask_clip"], n_pairs=2, large=False)
     assert (grad_eclip.method, grad_eclip.encoder, grad_eclip.reason) == ("grad_eclip", "embedded", None)
-    assert grad_eclip.forwards == 4  # image and text twice: its own passes and the similarity it reports
+    assert grad_eclip.forwards == pytest.approx(4)  # image and text twice: its own passes and the similarity it reports
     assert grad_eclip.library_passes is not None
     assert 0.5 < grad_eclip.library_passes < 50
-    assert mask_clip.backwards == 0
+    assert mask_clip.backwards == 0.0
 
 
 def test_fixlip_in_three_ways_comes_to_the_same():

@@ -14,6 +14,7 @@ from benchmark.store import default_path
 QUIET = {
     "browser.gatherUsageStats": "false",  # nobody is told that, where or how the site is used
     "client.showErrorDetails": "none",
+    "global.developmentMode": "false",  # else Streamlit takes one that is installed in an unusual place for its own sources
     "client.toolbarMode": "viewer",
     "runner.magicEnabled": "false",  # only what is drawn is shown
     "theme.primaryColor": "#0072B2",

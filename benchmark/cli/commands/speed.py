@@ -38,7 +38,8 @@ def speed(
     """Measure how fast this machine explains, beside the bare library and a naive way.
 
     Things compared take turns; tables show medians, the JSON their ranges too. With one thread on a CPU seconds are
-    processor time, which other work disturbs least.
+    processor time, which other work disturbs least. Files are written anew after every part, so that a measurement stopped
+    in the middle leaves what it has.
     """
     for path in (json_path, figure_path):
         if path is not None and not path.absolute().parent.is_dir():
@@ -64,12 +65,15 @@ def speed(
         full=full,
         threads=threads,
     )
-    report = make(chosen, asked, note)
+    report = None
+    for report in make(chosen, asked, note):
+        if json_path is not None:
+            json_path.write_text(report.to_json())
+        if figure_path is not None:
+            draw(report, figure_path)
+    if report is None:
+        raise InvalidInput(f"nothing of {', '.join(asked.parts)} can be measured on {chosen}")
     click.echo(report.text())
-    if json_path is not None:
-        json_path.write_text(report.to_json())
-    if figure_path is not None:
-        draw(report, figure_path)
 
 
 def _known[T: str](kind: str, given: str | None, known: Collection[T]) -> list[T]:
