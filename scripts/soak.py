@@ -79,9 +79,12 @@ def slope(rows: Sequence[dict[str, float]], name: str) -> float:
 
 
 def report(rows: Sequence[dict[str, float]], final: dict[str, float]) -> dict[str, Any]:
-    """Return what a soak came to. The start, when workers load and caches fill, is left out of slopes."""
+    """Return what a soak came to. The start, when workers load and caches fill, is left out of slopes.
+
+    The store's size is predicted by a line through the first 1,000 units: an empty store has a size too.
+    """
     settled = [row for row in rows if row["units"] >= FIRST]
-    first = next(row for row in settled if row["store_bytes"] > 0)
+    young = [row for row in rows if row["units"] <= FIRST and row["store_bytes"] > 0]
     half = len(settled) // 2
     rates = [
         (part[-1]["units"] - part[0]["units"]) / (part[-1]["seconds"] - part[0]["seconds"])
@@ -97,8 +100,7 @@ def report(rows: Sequence[dict[str, float]], final: dict[str, float]) -> dict[st
         "workers_mb_first_and_last": [settled[0]["workers_mb"], settled[-1]["workers_mb"]],
         "workers_mb_per_1000_units": slope(settled, "workers_mb"),
         "store_bytes": final["store_bytes"],
-        "store_bytes_predicted": first["store_bytes"] / first["units"] * final["units"],
-        "store_bytes_predicted_from_units": first["units"],
+        "store_bytes_predicted": young[-1]["store_bytes"] + (final["units"] - FIRST) / 1_000 * slope(young, "store_bytes"),
     }
 
 

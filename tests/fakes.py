@@ -47,6 +47,7 @@ class FakeEncoder:
 
     def __init__(self, name: str = "fake", revision: str | None = "r1", device: str = "cpu") -> None:
         self.name, self.revision, self.device = name, revision, device
+        self.precision = "float32"
         self.patch_grid, self.n_patches = GRID, GRID[0] * GRID[1]
         self.costs = FakeCosts()
 

@@ -32,7 +32,7 @@ class CoarseEncoder(DualEncoder):
             revision=f"{fine.revision or ''}+{rows}x{columns}",
             device=fine.device,
         )
-        self.batch_size, self.costs = fine.batch_size, costs
+        self.batch_size, self.precision, self.costs = fine.batch_size, fine.precision, costs
         if text is not None:
             text.costs = costs
         row, column = (_parts(n, parts) for n, parts in zip(fine.patch_grid, self.patch_grid, strict=True))

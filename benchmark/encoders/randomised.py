@@ -73,7 +73,7 @@ def _make(encoder: "DualEncoder", part: Part, depth: Depth, drawn: dict[str, nn.
         name=encoder.name,
         revision=f"{encoder.revision or ''}+{part}:{depth}",
     )
-    changed.batch_size = encoder.batch_size
+    changed.batch_size, changed.precision = encoder.batch_size, encoder.precision
     return changed
 
 

@@ -36,7 +36,8 @@ class Cache:
     """
 
     def __init__(self, embed: Embed, device: torch.device, batch_size: int, precision: Precision = "float32") -> None:
-        self.embed, self.device, self.batch_size, self.precision = embed, device, batch_size, precision
+        self.embed, self.device, self.batch_size = embed, device, batch_size
+        self.precision: Precision = precision
         self.rows: dict[bytes, int] = {}
         self.embeddings = np.zeros((0, 0), dtype=np.float32)  # with room to grow; rows beyond len(self.rows) are unset
 

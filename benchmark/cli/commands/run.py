@@ -27,7 +27,7 @@ from benchmark.tasks.base import TIERS
 from benchmark.tasks.families import FAMILIES
 
 
-def _seeds(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
+def read_seeds(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
     try:
         return tuple(dict.fromkeys(int(item) for item in catalogue.split(value)))
     except ValueError:
@@ -47,7 +47,7 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--revision", help="Revision of a model on the hub.")
 @click.option("--limit", type=click.IntRange(min=1), help="Samples per task.")
 @click.option("--tier", type=click.Choice(list(TIERS)), help="Samples per task by name.  [default: lite]")
-@click.option("--seed", "seeds", default="0", show_default=True, callback=_seeds, help="Seeds, with commas.")
+@click.option("--seed", "seeds", default="0", show_default=True, callback=read_seeds, help="Seeds, with commas.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one per core on a CPU, else 1]")
 @click.option(
@@ -60,6 +60,13 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--ray-address", metavar="ADDRESS", help="A Ray cluster: auto, HOST:PORT or ray://.  [default: start one here]")
 @click.option("--unit-timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds after which a worker hangs.")
 @click.option("--shard", metavar="I/N", callback=_shard, help="Only part I of N of the samples; `benchmark merge` joins them.")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "tf32", "bfloat16", "float16"]),
+    default="float32",
+    show_default=True,
+    help="Of the games' forward passes; part of every key (docs/speed.md).",
+)
 @click.option("--batch-size", type=click.IntRange(min=1), help="Inputs per forward pass.  [default: by memory]")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of data that is not generated.")
 @click.option("--retry-failed", is_flag=True, help="Try stored failures again.")
@@ -80,6 +87,7 @@ def run(
     ray_address: str | None,
     unit_timeout: float | None,
     shard: Shard | None,
+    precision: str,
     batch_size: int | None,
     data_dir: Path | None,
     retry_failed: bool,
@@ -98,7 +106,7 @@ def run(
     catalogue.register()
     request = Request(
         methods=catalogue.methods(",".join(method) or catalogue.ALL),
-        tasks=catalogue.tasks(",".join(task) or ",".join(_standard_tasks())),
+        tasks=catalogue.tasks(",".join(task) or ",".join(standard_tasks())),
         limit=limit,
         tier=tier or (None if limit else "lite"),
         seeds=seeds,
@@ -108,7 +116,9 @@ def run(
     names = list(dict.fromkeys(name.strip() for item in model for name in item.split(",") if name.strip()))
     if not names:
         raise InvalidInput("no model was named; `benchmark list models` shows what is known")
-    sources = [EncoderSource(name=name, device=device, revision=revision, batch_size=batch_size) for name in names]
+    sources = [
+        EncoderSource(name=name, device=device, revision=revision, precision=precision, batch_size=batch_size) for name in names
+    ]
     if dry_run:
         _print_estimates(request, sources, store, retry_failed, as_json)
         return
@@ -128,13 +138,13 @@ def run(
     if summary.interrupted:
         note(f"interrupted after {summary.n_done} units, all of them stored in {store}; the same command goes on from there")
         raise click.exceptions.Exit(INTERRUPTED)
-    _print_ranks(request, summary, store, as_json)
-    note(_closing(summary, store))
+    print_ranks(request, summary, store, as_json)
+    note(closing(summary, store))
     if summary.n_failed:
         raise click.exceptions.Exit(1)
 
 
-def _standard_tasks() -> list[str]:
+def standard_tasks() -> list[str]:
     standard = {f"{data}-{family}" for data, kind in DATASETS.items() if kind.synthetic for family in FAMILIES}
     return [name for name in catalogue.TASKS if name in standard]
 
@@ -168,7 +178,7 @@ def _print_estimates(request: Request, sources: Sequence[EncoderSource], store: 
     click.echo(f"\n{total}" + (f"; nothing is known yet of {unknown}" if unknown else ""))
 
 
-def _print_ranks(request: Request, summary: Summary, store: Path, as_json: bool) -> None:
+def print_ranks(request: Request, summary: Summary, store: Path, as_json: bool) -> None:
     """Print every task's first metric; JSON has them all."""
     labels = [catalogue.label(explainer) for explainer in request.methods]
     rows: list[Row] = []
@@ -187,7 +197,7 @@ def _print_ranks(request: Request, summary: Summary, store: Path, as_json: bool)
         note(f"\n{others} more metrics: benchmark leaderboard")
 
 
-def _closing(summary: Summary, store: Path) -> str:
+def closing(summary: Summary, store: Path) -> str:
     parts = [f"{summary.n_units} units: {summary.n_done} done now, {summary.n_stored} stored before"]
     if summary.n_failed:
         parts.append(f"{summary.n_failed} failed (they count as chance; --retry-failed tries them again)")

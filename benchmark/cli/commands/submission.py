@@ -8,10 +8,7 @@ from pathlib import Path
 import click
 
 from benchmark.cli.base import INTERRUPTED, json_option, note, print_table, store_option
-from benchmark.cli.commands.run import _closing as closing  # pyright: ignore[reportPrivateUsage]  # both commands end alike
-from benchmark.cli.commands.run import _print_ranks as print_ranks  # pyright: ignore[reportPrivateUsage]
-from benchmark.cli.commands.run import _seeds as read_seeds  # pyright: ignore[reportPrivateUsage]
-from benchmark.cli.commands.run import _standard_tasks as standard_tasks  # pyright: ignore[reportPrivateUsage]
+from benchmark.cli.commands.run import closing, print_ranks, read_seeds, standard_tasks
 from benchmark.cli.commands.verify_submission import pack_command, verify_command
 from benchmark.explainers.base import EXPLAINERS
 from benchmark.runner import catalogue
@@ -32,10 +29,6 @@ CONFINED = "Run it with your rights, files and network: for code that you trust 
 @click.group()
 def submission() -> None:
     """Write, check and run a submission: a folder with submission.toml, explainer.py and README.md (docs/submitting.md)."""
-
-
-submission.add_command(pack_command)
-submission.add_command(verify_command)
 
 
 submission.add_command(pack_command)
