@@ -97,7 +97,7 @@ def _slices(found: Sequence[Comparison], data: str) -> None:
     item = pairs[controls.select("Pair", "pair", list(pairs))]
     st.write(
         f"Overall {plain(item.first)} is better on {item.wins:.0%} of {count(item.n, 'sample')} (ties half); "
-        f"Holm-corrected p {number(item.p_holm, 4)}, effect size {number(item.effect_size, 2)}."
+        f"Holm-corrected p {item.p_holm:.4f}, effect size {number(item.effect_size, 2)}."
     )
     slices = pd.DataFrame(
         [
