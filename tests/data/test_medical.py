@@ -7,7 +7,7 @@ import pytest
 from benchmark.data.base import DATASETS
 from benchmark.tasks import TASKS
 
-HEADINGS = ["What", "Size", "Licence", "Access", "How to get it", "Leakage", "What may be shown"]
+HEADINGS = ["What", "Size", "Licence", "Access", "How to get it", "Leakage", "What may be shown", "Cite"]
 WITH_REGIONS = {"chestxray14", "chexlocalize", "mscxr", "padchest", "rsna", "slake", "vindr"}
 SCORES_ONLY = {"chexlocalize", "mscxr", "openi", "padchest", "rsna", "vindr"}
 MEDICAL = sorted(WITH_REGIONS | {"openi", "rocov2"})
