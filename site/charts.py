@@ -1,22 +1,23 @@
-"""Charts as pure functions of rows: Altair for the page, matplotlib for a file, and a sentence that says the same."""
+"""Charts as pure functions of rows: Vega-Lite for the page, matplotlib for a file, and a sentence that says the same."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import altair as alt
-import pandas as pd
-from altair.utils import schemapi
 from matplotlib.figure import Figure
 
+from benchmark.ranking.boards import Row
 from benchmark.ranking.pareto import ParetoBoard
 from benchmark.ranking.tracks import TrackTable
 from benchmark.ranking.wins import WinTable
 from benchmark.site import theme
+from benchmark.site.vega import Chart, Rows, category, chart, mark, quantity
 from benchmark.site.wording import line, number
 
 ROW_HEIGHT = 24
 NAME_WIDTH = 150
+NAMES = {"labelLimit": NAME_WIDTH, "grid": False, "ticks": False, "domain": False}
+LOOSE = {"zero": False, "nice": True}
 KINDS = {
     "not beaten": (theme.CATEGORIES[0], "circle"),
     "beaten": (theme.CATEGORIES[1], "square"),
@@ -36,54 +37,53 @@ class Estimate:
     note: str = ""
 
 
-schemapi.disable_debug_mode()  # every part of every chart would be checked against Vega-Lite's schema, half of a page's time
+def estimates(rows: Sequence[Row]) -> list[Estimate]:
+    """Return the means of ranked rows with their intervals, coloured and numbered by tie group."""
+    return [
+        Estimate(
+            name=row.method,
+            value=row.mean,
+            low=row.mean if row.low is None else row.low,
+            high=row.mean if row.high is None else row.high,
+            group=(row.tie_group or 7) - 1,
+            note="" if row.tie_group is None else str(row.tie_group),
+        )
+        for row in rows
+        if row.mean is not None
+    ]
 
 
-def specification(chart: Any) -> dict[str, Any]:
-    """Return a chart as Vega-Lite with its data inside."""
-    return chart.to_dict(validate=False)
-
-
-def intervals(items: Sequence[Estimate], title: str, lines: Sequence[tuple[str, float]] = (), *, dark: bool = False) -> Any:
+def intervals(items: Sequence[Estimate], title: str, lines: Sequence[tuple[str, float]] = (), *, dark: bool = False) -> Chart:
     """Return values with their intervals, one row each in the order given; ``lines`` are named values across all rows."""
     tones = theme.ink(dark)
-    frame = pd.DataFrame(
-        [
-            {
-                "place": i,
-                "name": line(item.name, 60),
-                "value": item.value,
-                "low": item.low,
-                "high": item.high,
-                "note": item.note,
-                "colour": theme.colour(item.group),
-            }
-            for i, item in enumerate(items)
-        ],
-        columns=["place", "name", "value", "low", "high", "note", "colour"],
-    )
-    order = frame["name"].tolist()
-    scale = alt.Scale(zero=False, nice=True)
-    y = alt.Y("name:N", sort=order, title=None, axis=alt.Axis(labelLimit=NAME_WIDTH, grid=False, ticks=False, domain=False))
-    colour = alt.Color("colour:N", scale=None)
-    tips = [
-        alt.Tooltip("name:N", title="name"),
-        alt.Tooltip("value:Q", format=".4f"),
-        alt.Tooltip("low:Q", format=".4f"),
-        alt.Tooltip("high:Q", format=".4f"),
-        alt.Tooltip("note:N", title="group"),
+    rows = [
+        {
+            "name": line(item.name, 60),
+            "value": item.value,
+            "low": item.low,
+            "high": item.high,
+            "note": item.note,
+            "colour": theme.colour(item.group),
+        }
+        for item in items
     ]
-    base = alt.Chart(frame)
-    bars = base.mark_rule(strokeWidth=2.5).encode(x=alt.X("low:Q", title=title, scale=scale), x2="high:Q", y=y, color=colour)
-    points = base.mark_point(size=55, filled=True, opacity=1).encode(x="value:Q", y=y, color=colour, tooltip=tips)
-    notes = base.mark_text(align="left", dx=6, fontSize=10, color=tones.faint).encode(x="high:Q", y=y, text="note:N")
-    layers: list[Any] = [bars, points, notes]
-    marks = alt.Chart(pd.DataFrame([{"name": line(name, 40), "value": value} for name, value in lines]))
-    if lines:
-        layers.insert(
-            0, marks.mark_rule(strokeDash=[4, 3], color=tones.faint).encode(x="value:Q", tooltip=["name:N", "value:Q"])
-        )
-    return theme.dressed(alt.layer(*layers).properties(height=alt.Step(ROW_HEIGHT), width="container"), dark)
+    floors = [{"name": line(name, 40), "value": value} for name, value in lines]
+    y = category("name", sort=[row["name"] for row in rows], title=None, axis=NAMES)
+    colour = category("colour", scale=None)
+    tips = [
+        category("name", title="name"),
+        *(quantity(name, title=name, format=".4f") for name in ("value", "low", "high")),
+        category("note", title="group"),
+    ]
+    low, ends = quantity("low", title=title, scale=LOOSE), {"field": "high"}
+    return chart(
+        mark("rule", floors, {"strokeDash": [4, 3], "color": tones.faint}, x=quantity("value"), tooltip=[*tips[:2]]),
+        mark("rule", rows, {"strokeWidth": 2.5}, x=low, x2=ends, y=y, color=colour),
+        mark("point", rows, {"size": 55, "filled": True, "opacity": 1}, x=quantity("value"), y=y, color=colour, tooltip=tips),
+        mark("text", rows, _beside(tones.faint, dx=6), x=quantity("high"), y=y, text=category("note")),
+        height={"step": ROW_HEIGHT},
+        dark=dark,
+    )
 
 
 def interval_words(items: Sequence[Estimate], title: str) -> str:
@@ -115,47 +115,47 @@ def interval_figure(items: Sequence[Estimate], title: str, lines: Sequence[tuple
     return figure
 
 
-def pareto(board: ParetoBoard, *, dark: bool = False) -> Any:
+def pareto(board: ParetoBoard, *, dark: bool = False) -> Chart:
     """Return score against cost, on a logarithmic axis; the front is joined. What is free stands at the left end."""
-    tones = theme.ink(dark)
     least = min((point.cost for point in board.points if point.cost > 0), default=1.0) / 3
-    frame = pd.DataFrame(
-        [
-            {
-                "name": line(point.method, 60),
-                "cost": point.cost,
-                "place": max(point.cost, least),
-                "score": point.mean,
-                "front": point.on_front,
-                "kind": "not beaten" if point.on_front else "control" if point.control else "beaten",
-            }
-            for point in board.points
-        ],
-        columns=["name", "cost", "place", "score", "front", "kind"],
-    )
-    x = alt.X(
-        "place:Q",
+    rows = [
+        {
+            "name": line(point.method, 60),
+            "cost": point.cost,
+            "place": max(point.cost, least),
+            "score": point.mean,
+            "kind": "not beaten" if point.on_front else "control" if point.control else "beaten",
+        }
+        for point in board.points
+    ]
+    front = [row for row in rows if row["kind"] == "not beaten"]
+    x = quantity(
+        "place",
         title=f"{board.cost_unit} for one explanation",
-        scale=alt.Scale(type="log", nice=True),
-        axis=alt.Axis(tickCount=6),
+        scale={"type": "log", "nice": True},
+        axis={"tickCount": 6},
     )
-    y = alt.Y("score:Q", title=_score_title(board), scale=alt.Scale(zero=False, nice=True))
-    kinds = alt.Scale(domain=list(KINDS), range=[colour for colour, _ in KINDS.values()])
-    shapes = alt.Scale(domain=list(KINDS), range=[shape for _, shape in KINDS.values()])
-    legend = alt.Legend(title=None, orient="top")
-    tips = ["name:N", alt.Tooltip("cost:Q", format=".4g"), alt.Tooltip("score:Q", format=".4f"), "kind:N"]
-    base = alt.Chart(frame)
-    front = base.transform_filter("datum.front")
-    joined = front.mark_line(interpolate="step-after", color=KINDS["not beaten"][0], strokeWidth=1).encode(x=x, y=y)
-    points = base.mark_point(size=70, filled=True, opacity=1).encode(
-        x=x,
-        y=y,
-        color=alt.Color("kind:N", scale=kinds, legend=legend),
-        shape=alt.Shape("kind:N", scale=shapes, legend=legend),
-        tooltip=tips,
+    y = quantity("score", title=_score_title(board), scale=LOOSE)
+    legend = {"title": None, "orient": "top"}
+    kinds = {"domain": list(KINDS), "range": [colour for colour, _ in KINDS.values()]}
+    shapes = {"domain": list(KINDS), "range": [shape for _, shape in KINDS.values()]}
+    tips = [category("name"), quantity("cost", format=".4g"), quantity("score", format=".4f"), category("kind")]
+    return chart(
+        mark("line", front, {"interpolate": "step-after", "color": KINDS["not beaten"][0], "strokeWidth": 1}, x=x, y=y),
+        mark(
+            "point",
+            rows,
+            {"size": 70, "filled": True, "opacity": 1},
+            x=x,
+            y=y,
+            color=category("kind", scale=kinds, legend=legend),
+            shape=category("kind", scale=shapes, legend=legend),
+            tooltip=tips,
+        ),
+        mark("text", front, _beside(theme.ink(dark).text, dx=7, dy=-6, size=11), x=x, y=y, text=category("name")),
+        height=360,
+        dark=dark,
     )
-    names = front.mark_text(align="left", dx=7, dy=-6, fontSize=11, color=tones.text).encode(x=x, y=y, text="name:N")
-    return theme.dressed(alt.layer(joined, points, names).properties(height=360, width="container"), dark)
 
 
 def pareto_words(board: ParetoBoard) -> str:
@@ -165,39 +165,29 @@ def pareto_words(board: ParetoBoard) -> str:
     return f"{title}. Beaten by no other one in both: {', '.join(front) or 'none'}."
 
 
-def critical_differences(table: TrackTable, *, dark: bool = False) -> Any:
+def critical_differences(table: TrackTable, *, dark: bool = False) -> Chart:
     """Return mean ranks of a track, best on top; vertical bars join methods that are not told apart."""
-    tones = theme.ink(dark)
+    faint = theme.ink(dark).faint
     names = [line(place.method, 60) for place in table.places]
-    frame = pd.DataFrame(
-        [{"name": names[i], "rank": place.mean_rank, "wins": place.wins} for i, place in enumerate(table.places)],
-        columns=["name", "rank", "wins"],
-    )
+    rows = [{"name": names[i], "rank": place.mean_rank, "wins": place.wins} for i, place in enumerate(table.places)]
     right = max((place.mean_rank for place in table.places), default=1.0)
     step = 0.04 * max(len(names), 4)
-    joined = pd.DataFrame(
-        [
-            {"name": names[first], "last": names[last], "x": right + step * (2 + i)}
-            for i, (first, last) in enumerate(table.groups)
-        ],
-        columns=["name", "last", "x"],
+    joined = [
+        {"name": names[first], "last": names[last], "place": right + step * (2 + i)}
+        for i, (first, last) in enumerate(table.groups)
+    ]
+    title = "mean rank, 1 is best"
+    y = category("name", sort=names, scale={"domain": names}, title=None, axis=NAMES)
+    x = quantity("rank", title=title, scale=LOOSE)
+    tips = [category("name"), quantity("rank", format=".2f"), quantity("wins", format=".0%")]
+    look = {"size": 60, "filled": True, "opacity": 1, "color": theme.CATEGORIES[0]}
+    return chart(
+        mark("point", rows, look, x=x, y=y, tooltip=tips),
+        mark("text", rows, _beside(faint, dx=8), x=x, y=y, text=quantity("rank", format=".2f")),
+        mark("rule", joined, {"strokeWidth": 4, "color": faint}, x=quantity("place", title=title), y=y, y2={"field": "last"}),
+        height={"step": ROW_HEIGHT},
+        dark=dark,
     )
-    axis = alt.Axis(labelLimit=NAME_WIDTH, grid=False, ticks=False, domain=False)
-    y = alt.Y("name:N", sort=names, scale=alt.Scale(domain=names), title=None, axis=axis)
-    x = alt.X("rank:Q", title="mean rank, 1 is best", scale=alt.Scale(zero=False, nice=True))
-    base = alt.Chart(frame)
-    points = base.mark_point(size=60, filled=True, opacity=1, color=theme.CATEGORIES[0]).encode(
-        x=x, y=y, tooltip=["name:N", alt.Tooltip("rank:Q", format=".2f"), alt.Tooltip("wins:Q", format=".0%")]
-    )
-    values = base.mark_text(align="left", dx=8, fontSize=10, color=tones.faint).encode(
-        x=x, y=y, text=alt.Text("rank:Q", format=".2f")
-    )
-    bars = (
-        alt.Chart(joined)
-        .mark_rule(strokeWidth=4, color=tones.faint)
-        .encode(x=alt.X("x:Q", title="mean rank, 1 is best"), y=y, y2="last:N")
-    )
-    return theme.dressed(alt.layer(points, values, bars).properties(height=alt.Step(ROW_HEIGHT), width="container"), dark)
 
 
 def critical_difference_words(table: TrackTable) -> str:
@@ -207,33 +197,53 @@ def critical_difference_words(table: TrackTable) -> str:
     return f"Mean ranks over {len(table.blocks)} boards: {ranks}.{distance}"
 
 
-def win_rates(table: WinTable, *, dark: bool = False) -> Any:
+def win_rates(table: WinTable, *, dark: bool = False) -> Chart:
     """Return the share of samples on which the method of a row beats that of a column; blue is less than half, red more."""
-    tones = theme.ink(dark)
     names = [line(name, 40) for name in table.methods]
-    frame = pd.DataFrame(
-        [
-            {"row": names[i], "column": names[j], "rate": rate, "n": table.n[i][j]}
-            for i, rates in enumerate(table.rates)
-            for j, rate in enumerate(rates)
-            if rate is not None
-        ],
-        columns=["row", "column", "rate", "n"],
-    )
-    colour = alt.Color(
-        "rate:Q",
-        scale=alt.Scale(domain=[0, 0.5, 1], range=list(theme.DIVERGING)),
-        title="wins",
-        legend=alt.Legend(format=".0%"),
-    )
-    axis = alt.Axis(labelLimit=NAME_WIDTH, title=None, ticks=False, domain=False)
-    base = alt.Chart(frame).encode(x=alt.X("column:N", sort=names, axis=axis), y=alt.Y("row:N", sort=names, axis=axis))
-    tips = ["row:N", "column:N", alt.Tooltip("rate:Q", format=".0%"), "n:Q"]
-    cells = base.mark_rect(stroke=tones.paper).encode(color=colour, tooltip=tips)
-    layers = [cells]
+    rows = [
+        {"row": names[i], "column": names[j], "rate": rate, "n": table.n[i][j]}
+        for i, rates in enumerate(table.rates)
+        for j, rate in enumerate(rates)
+        if rate is not None
+    ]
+    scale = {"domain": [0, 0.5, 1], "range": list(theme.DIVERGING)}
+    axis = {"labelLimit": NAME_WIDTH, "title": None, "ticks": False, "domain": False}
+    x, y = category("column", sort=names, axis=axis), category("row", sort=names, axis=axis)
+    colour = quantity("rate", scale=scale, title="wins", legend={"format": ".0%"})
+    tips = [category("row"), category("column"), quantity("rate", format=".0%"), quantity("n")]
+    layers = [mark("rect", rows, {"stroke": theme.ink(dark).paper}, x=x, y=y, color=colour, tooltip=tips)]
     if len(names) <= 8:
-        layers.append(base.mark_text(fontSize=11, color="#111111").encode(text=alt.Text("rate:Q", format=".0%")))
-    return theme.dressed(alt.layer(*layers).properties(height=alt.Step(ROW_HEIGHT), width="container"), dark)
+        layers.append(mark("text", rows, {"fontSize": 11, "color": "#111111"}, x=x, y=y, text=quantity("rate", format=".0%")))
+    return chart(*layers, height={"step": ROW_HEIGHT}, dark=dark)
+
+
+def curves(points: Rows, source: str, titles: Sequence[str], *, dark: bool = False) -> Chart:
+    """Return insertion (solid) and deletion (dashed) of every method, as ``source`` has them.
+
+    ``points`` have ``method``, ``kind``, ``removed`` in percent of the players and ``similarity``.
+    """
+    names = [line(title, 60) for title in titles]
+    colours = {"domain": names, "range": [theme.colour(place) for place in range(len(names))]}
+    dashes = {"domain": ["insertion", "deletion"], "range": [[1, 0], [5, 3]]}
+    below = {"orient": "bottom", "title": None}
+    tips = [category("method"), category("kind"), quantity("removed"), quantity("similarity", format="+.3f")]
+    drawn = mark(
+        "line",
+        points,
+        {"strokeWidth": 2},
+        x=quantity("removed", title="players removed, percent", scale={"domain": [0, 100]}),
+        y=quantity("similarity", title="cosine similarity", scale={"zero": False}),
+        color=category("method", scale=colours, legend=below | {"columns": 2, "labelLimit": 160}),
+        strokeDash=category("kind", scale=dashes, legend=below),
+        tooltip=tips,
+    )
+    title = {"text": source, "color": theme.ink(dark).text, "anchor": "start"}
+    return chart(drawn, title=title, height=300, dark=dark)
+
+
+def _beside(colour: str, *, dx: int, dy: int = 0, size: int = 10) -> Chart:
+    """Return the look of words that stand to the right of a mark."""
+    return {"align": "left", "dx": dx, "dy": dy, "fontSize": size, "color": colour}
 
 
 def _score_title(board: ParetoBoard) -> str:

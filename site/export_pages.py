@@ -26,7 +26,7 @@ from benchmark.ranking.tracks import TrackTable
 from benchmark.site import boards, charts, export_figures, export_samples, queries, samples_store
 from benchmark.site.access import Store
 from benchmark.site.catalogue import Catalogue
-from benchmark.site.charts import Estimate
+from benchmark.site.charts import estimates
 from benchmark.site.export_files import Files, joined, slug
 from benchmark.site.export_samples import SamplePage
 from benchmark.site.samples_store import Listed
@@ -136,7 +136,7 @@ class Pages:
     @cached_property
     def chosen(self) -> Mapping[str, Sequence[Listed]]:
         """The samples of each task that have a page."""
-        return export_samples.chosen(export_samples.query_of(self.store), self.n_samples)
+        return export_samples.chosen(samples_store.query_of(self.store), self.n_samples)
 
     def rows(self, task: str, model: str, metric: str) -> tuple[Row, ...]:
         """Return a board; what strangers' code says of failing on texts that may not be shown is left out."""
@@ -198,18 +198,7 @@ class Pages:
 
     def _board(self, task: str, model: str, metric: str) -> BoardView:
         rows = self.rows(task, model, metric)
-        items = [
-            Estimate(
-                name=row.method,
-                value=row.mean,
-                low=row.mean if row.low is None else row.low,
-                high=row.mean if row.high is None else row.high,
-                group=(row.tie_group or 7) - 1,
-                note="" if row.tie_group is None else str(row.tie_group),
-            )
-            for row in rows
-            if row.mean is not None
-        ]
+        items = estimates(rows)
         floors = tuple((row.method, row.mean) for row in rows if row.method in CONTROLS and row.mean is not None)
         title = f"{metric} ({rows[0].unit})"
         base = f"boards/{joined(task, model)}/{slug(metric)}"
@@ -277,7 +266,7 @@ class Pages:
         return board, self.files.write(path, export_figures.svg(draw_pareto([drawn]))), charts.pareto_words(board)
 
     def _samples(self) -> None:
-        query = export_samples.query_of(self.store)
+        query = samples_store.query_of(self.store)
         unique = {export_samples.address(sample): sample for samples in self.chosen.values() for sample in samples}
         ordered = sorted(unique.values(), key=lambda sample: (sample.data, sample.version, export_samples.order(sample)))
         means = {key: samples_store.method_means(query, *key) for key in {(sample.data, sample.version) for sample in ordered}}

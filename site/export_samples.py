@@ -10,7 +10,6 @@ import pandas as pd
 from benchmark.explanations import Explanation
 from benchmark.ranking.pareto import CONTROLS, TRUTH_READERS
 from benchmark.site import export_figures, samples_arrays, samples_pictures, samples_store
-from benchmark.site.access import Store
 from benchmark.site.export_files import Files, slug
 from benchmark.site.samples_arrays import Layout
 from benchmark.site.samples_pictures import Found
@@ -103,18 +102,6 @@ class SamplePage:
     seen: tuple[Seen, ...]
     tables: tuple[ScoreTable, ...]
     scores: pd.DataFrame
-
-
-def query_of(store: Store) -> Query:
-    """Return what puts the questions of ``samples_store`` to a store."""
-
-    def ask(query: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-        with store.reading() as connection:
-            result = connection.execute(query, dict(parameters))
-            names = [column[0] for column in result.description or []]
-            return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
-
-    return ask
 
 
 def chosen(query: Query, most: int) -> dict[str, list[Listed]]:

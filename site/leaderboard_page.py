@@ -6,13 +6,13 @@ import streamlit as st
 
 from benchmark.ranking import Row
 from benchmark.ranking import render as render_rows
+from benchmark.ranking.pareto import CONTROLS
 from benchmark.site import boards, charts, controls, downloads, links, tables
 from benchmark.site.catalogue import Catalogue
 from benchmark.site.context import Context
 from benchmark.site.plot import plot
 from benchmark.site.wording import count, number, plain
 
-BASELINES = ("random", "uniform", "centre", "edge")
 BADGES = ("re-run", "recomputed", "self-reported")
 EVERYTHING = "all samples"
 FIRST = "localisation"
@@ -101,7 +101,7 @@ def filtered(catalogue: Catalogue, rows: Sequence[Row]) -> list[Row]:
         if set(yields) <= set(cards[row.method].yields)
         and not set(without) & set(cards[row.method].needs)
         and (not badges or row.badge in badges)
-        and (controls_shown or row.method not in BASELINES)
+        and (controls_shown or row.method not in CONTROLS)
         and (not only_ranked or row.rank is not None)
     ]
 
@@ -113,7 +113,7 @@ def _head(catalogue: Catalogue, task: str, metric: str, rows: Sequence[Row]) -> 
     st.write(f"**{plain(task)}**: {plain(of_task.summary)}" if of_task.summary else f"**{plain(task)}**")
     unit = rows[0].unit or card.unit or "no unit"
     st.write(f"**{plain(metric)}**: {plain(card.summary)} In {plain(unit)}; {better[rows[0].better]}.")
-    contenders = [row for row in ranked if row.method not in BASELINES and not catalogue.method(row.method).reads_truth]
+    contenders = [row for row in ranked if row.method not in CONTROLS and not catalogue.method(row.method).reads_truth]
     if contenders:
         leaders = [plain(row.method) for row in contenders if row.tie_group == contenders[0].tie_group]
         many = f"{leaders[0]} leads alone"
@@ -123,19 +123,8 @@ def _head(catalogue: Catalogue, task: str, metric: str, rows: Sequence[Row]) -> 
 
 
 def _chart(context: Context, board: Sequence[Row], rows: Sequence[Row], name: str) -> None:
-    items = [
-        charts.Estimate(
-            name=row.method,
-            value=row.mean,
-            low=row.mean if row.low is None else row.low,
-            high=row.mean if row.high is None else row.high,
-            group=(row.tie_group or 7) - 1,
-            note="" if row.tie_group is None else str(row.tie_group),
-        )
-        for row in rows
-        if row.mean is not None
-    ]
-    lines = [(row.method, row.mean) for row in board if row.method in BASELINES and row.mean is not None]
+    items = charts.estimates(rows)
+    lines = [(row.method, row.mean) for row in board if row.method in CONTROLS and row.mean is not None]
     title = f"{rows[0].metric} ({rows[0].unit})"
     words = charts.interval_words(items, title)
     plot(charts.intervals(items, title, lines, dark=context.dark), words)

@@ -50,8 +50,8 @@ def render(context: Context) -> None:
         st.info("No sample has a score in this store yet; `benchmark run` adds some, and this page then shows them.")
         return
     sample = _choose_sample(samples)
-    text, strata = samples_store.sample_row(_query(context.store), sample)
-    rows = samples_store.explained(_query(context.store), sample)
+    text, strata = samples_store.sample_row(samples_store.query_of(context.store), sample)
+    rows = samples_store.explained(samples_store.query_of(context.store), sample)
     if not rows:
         st.info("No explanation of this sample is kept here: a snapshot may hold scores alone. A store holds the maps too.")
         return
@@ -63,7 +63,7 @@ def render(context: Context) -> None:
     _draw_panels(panels, sample, "" if found.text_hidden else text, found, layout, chosen, look, context.dark)
     if layout is not None:
         show_surrogates(panels, layout, chosen)
-    scores = samples_store.scores_of(_query(context.store), sample, [panel.unit_key for panel in panels])
+    scores = samples_store.scores_of(samples_store.query_of(context.store), sample, [panel.unit_key for panel in panels])
     show_curves(panels, scores, context.dark)
     means = _means(context.store, context.store.version, sample.data, sample.version)
     show_scores(sample, panels, scores, means)
@@ -72,26 +72,16 @@ def render(context: Context) -> None:
     show_downloads(panels, sample, "" if found.text_hidden else text, tokens, found, layout, look.smooth, look.regions)
 
 
-def _query(store: Store) -> samples_store.Query:
-    def ask(query: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-        with store.reading() as connection:
-            result = connection.execute(query, dict(parameters))
-            names = [column[0] for column in result.description or []]
-            return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
-
-    return ask
-
-
 @lru_cache(maxsize=4)
 def _list(store: Store, version: Version) -> list[Listed]:
     del version  # part of the key alone
-    return samples_store.list_samples(_query(store))
+    return samples_store.list_samples(samples_store.query_of(store))
 
 
 @lru_cache(maxsize=8)
 def _means(store: Store, version: Version, data: str, data_version: str) -> samples_store.Means:
     del version  # part of the key alone
-    return samples_store.method_means(_query(store), data, data_version)
+    return samples_store.method_means(samples_store.query_of(store), data, data_version)
 
 
 @lru_cache(maxsize=64)
@@ -168,7 +158,7 @@ def _choose_panels(store: Store, rows: Sequence[dict[str, Any]]) -> list[Panel]:
     if len(wanted) > MOST_PANELS:
         st.info(f"{len(wanted)} maps were asked for; the first {MOST_PANELS} are shown.")
     wanted = wanted[:MOST_PANELS]
-    payloads = samples_store.payloads(_query(store), [row["unit_key"] for row in wanted])
+    payloads = samples_store.payloads(samples_store.query_of(store), [row["unit_key"] for row in wanted])
     return [_panel(row, payloads.get(row["unit_key"]), len(models) > 1) for row in wanted]
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, cast
 
-import altair as alt
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -18,7 +17,7 @@ from benchmark.explanations import Explanation
 from benchmark.figures import draw_explanations
 from benchmark.metrics.base import METRICS
 from benchmark.metrics.perturbation import Variant
-from benchmark.site import controls, downloads, samples_arrays, samples_pictures, theme
+from benchmark.site import charts, controls, downloads, samples_arrays, samples_pictures
 from benchmark.site.plot import plot
 from benchmark.site.samples_arrays import PARTS, Chosen, Layout
 from benchmark.site.samples_pictures import Found
@@ -116,7 +115,10 @@ def show_curves(panels: Sequence[Panel], scores: Sequence[Mapping[str, Any]], da
     titled = [panel.title for panel in panels]
     for source in dict.fromkeys(point["source"] for point in points):
         chosen = [point for point in points if point["source"] == source]
-        plot(_curves(chosen, source, titled, dark), f"Insertion and deletion, {source}: similarity against the share removed.")
+        plot(
+            charts.curves(chosen, source, titled, dark=dark),
+            f"Insertion and deletion, {source}: similarity against the share removed.",
+        )
     st.caption(
         "Deletion (dashed) removes the most important first and should fall early; insertion (solid) removes the least "
         "important first and should stay high. A surrogate's curve follows its own order and its own prediction: where it "
@@ -129,34 +131,6 @@ def _points(title: str, kind: str, source: str, percent: np.ndarray, values: np.
         {"method": line(title, 60), "kind": kind, "source": source, "removed": float(x), "similarity": float(y)}
         for x, y in zip(percent, values, strict=True)
     ]
-
-
-def _curves(points: Sequence[Mapping[str, Any]], source: str, titles: Sequence[str], dark: bool) -> Any:
-    """Return a chart of insertion (solid) and deletion (dashed) of every method."""
-    names = [line(title, 60) for title in titles]
-    colour = alt.Color(
-        "method:N",
-        scale=alt.Scale(domain=names, range=[theme.colour(place) for place in range(len(names))]),
-        legend=alt.Legend(orient="bottom", columns=2, title=None, labelLimit=160),
-    )
-    dash = alt.StrokeDash(
-        "kind:N",
-        scale=alt.Scale(domain=["insertion", "deletion"], range=[[1, 0], [5, 3]]),
-        legend=alt.Legend(orient="bottom", title=None),
-    )
-    lines = alt.Chart(pd.DataFrame(points), title=alt.Title(source, color=theme.ink(dark).text, anchor="start"))
-    chart = (
-        lines.mark_line(strokeWidth=2)
-        .encode(
-            x=alt.X("removed:Q", title="players removed, percent", scale=alt.Scale(domain=[0, 100])),
-            y=alt.Y("similarity:Q", title="cosine similarity", scale=alt.Scale(zero=False)),
-            color=colour,
-            strokeDash=dash,
-            tooltip=["method:N", "kind:N", "removed:Q", alt.Tooltip("similarity:Q", format="+.3f")],
-        )
-        .properties(height=300)
-    )
-    return theme.dressed(chart, dark)
 
 
 def show_scores(sample: Listed, panels: Sequence[Panel], scores: Sequence[Mapping[str, Any]], means: Means) -> None:

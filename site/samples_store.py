@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from benchmark.metrics.base import METRICS
+from benchmark.ranking.pareto import CONTROLS, TRUTH_READERS
+from benchmark.site.access import Store
+from benchmark.store import rows
 
 Query = Callable[[str, Mapping[str, Any]], list[dict[str, Any]]]
 Means = dict[tuple[str, str, str, str], tuple[float, int]]
@@ -18,7 +21,6 @@ ORDERS: Mapping[Order, str] = {
     "difficulty": "hardest first",
     "failure": "most failures first",
 }
-CONTROLS = ("random", "uniform", "centre", "edge", "oracle")
 UNSCORED = ("cost", "complexity")  # tracks that say nothing of whether a sample is hard
 
 # Scores are compared across metrics in units of the metric's own standard deviation over all methods and samples.
@@ -76,6 +78,16 @@ FROM scores WHERE data = $data AND data_version = $version AND value IS NOT NULL
 """
 
 
+def query_of(store: Store) -> Query:
+    """Return what puts the questions of this module to a store."""
+
+    def ask(query: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+        with store.reading() as connection:
+            return rows(connection, query, parameters)
+
+    return ask
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
     """A sample in the list. ``disagreement`` and ``difficulty`` are in standard deviations of the metrics, averaged over them.
@@ -98,7 +110,7 @@ def list_samples(query: Query) -> list[Listed]:
     """Return every sample that some task scored, of all data sets, in the order of the tasks."""
     compared = {name: metric for name, metric in METRICS.items() if metric.better != "neither" and metric.track not in UNSCORED}
     higher = [name for name, metric in compared.items() if metric.better == "higher"]
-    rows = query(_SAMPLES, {"higher": higher, "compared": list(compared), "controls": list(CONTROLS)})
+    rows = query(_SAMPLES, {"higher": higher, "compared": list(compared), "controls": [*CONTROLS, *TRUTH_READERS]})
     return [Listed(version=row.pop("data_version"), id=row.pop("sample_id"), **row) for row in rows]
 
 

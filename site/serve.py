@@ -9,15 +9,14 @@ import pandas as pd
 from streamlit.dataframe_util import convert_pandas_df_to_arrow_bytes
 from streamlit.web.cli import main
 
-from benchmark.site import boards, catalogue, charts, compare_page, leaderboard_page, samples_page, tasks_page
+from benchmark.site import boards, catalogue, compare_page, leaderboard_page, samples_page, tasks_page
 from benchmark.site.access import Unreadable, opened, shown
 
 LOADED = (compare_page, samples_page, tasks_page)  # and with them what the other pages need
 
 
 def warm() -> None:
-    """Do once what every page does: draw a chart, send a table, rank the board that is shown first."""
-    charts.specification(charts.intervals([charts.Estimate(name="", value=0.0, low=0.0, high=0.0)], ""))
+    """Do once what every page does: send a table, rank the board that is shown first."""
     convert_pandas_df_to_arrow_bytes(pd.DataFrame({"name": ["a"]}))
     with suppress(Unreadable):  # the page itself says so
         store = opened(shown())

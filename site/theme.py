@@ -1,7 +1,6 @@
 """Colours that the colour-blind tell apart, in light and in dark; blue stands for minus, red for plus, everywhere."""
 
 from dataclasses import dataclass
-from typing import Any
 
 CATEGORIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
 """Okabe and Ito 2008, without black and yellow, which are lost on a dark or on a light page."""
@@ -50,16 +49,3 @@ def ink(dark: bool) -> Ink:
 def colour(position: int) -> str:
     """Return the colour of a category, counted from 0; beyond the last they repeat, so words must tell them apart too."""
     return CATEGORIES[position % len(CATEGORIES)]
-
-
-def dressed(chart: Any, dark: bool) -> Any:
-    """Return an Altair chart in the colours of a theme, whoever shows it."""
-    tones = ink(dark)
-    return (
-        chart.configure(background="transparent", font="sans-serif")
-        .configure_axis(
-            labelColor=tones.text, titleColor=tones.text, gridColor=tones.grid, domainColor=tones.grid, tickColor=tones.grid
-        )
-        .configure_view(strokeWidth=0)
-        .configure_legend(labelColor=tones.text, titleColor=tones.text)
-    )

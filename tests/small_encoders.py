@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
 
 from benchmark.encoders import DualEncoder, wrap_encoder
+from benchmark.submissions.encoders import random_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -74,7 +74,7 @@ def huggingface_clip_encoder() -> DualEncoder:
     ids = {"bos_token_id": N_WORDS - 2, "eos_token_id": N_WORDS - 1, "pad_token_id": 0}
     text = tower | ids | {"vocab_size": N_WORDS, "max_position_embeddings": CONTEXT}
     vision = tower | {"image_size": SIDE, "patch_size": PATCH}
-    model = _random(lambda: CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)))
+    model = random_model(lambda: CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)))
     crop = {"height": SIDE, "width": SIDE}
     processor = CLIPImageProcessor(size={"shortest_edge": SIDE}, crop_size=crop, image_mean=list(MEAN), image_std=list(STD))
     return wrap_encoder(model, processor, word_tokenizer(begin=True), name="small-huggingface-clip")
@@ -89,7 +89,7 @@ def siglip_encoder() -> DualEncoder:
     ids = {"bos_token_id": N_WORDS - 2, "eos_token_id": N_WORDS - 1, "pad_token_id": 0}
     text = tower | ids | {"vocab_size": N_WORDS, "max_position_embeddings": CONTEXT, "projection_size": 32}
     vision = tower | {"image_size": SIDE, "patch_size": PATCH}
-    model = _random(lambda: SiglipModel(SiglipConfig(text_config=text, vision_config=vision)))
+    model = random_model(lambda: SiglipModel(SiglipConfig(text_config=text, vision_config=vision)))
     processor = SiglipImageProcessor(size={"height": SIDE, "width": SIDE})
     return wrap_encoder(model, processor, word_tokenizer(begin=False), name="small-siglip")
 
@@ -102,7 +102,7 @@ def open_clip_encoder() -> DualEncoder:
 
     vision = CLIPVisionCfg(layers=3, width=32, head_width=16, patch_size=PATCH, image_size=SIDE)
     text = CLIPTextCfg(context_length=CONTEXT, vocab_size=N_WORDS, width=32, heads=2, layers=3)
-    model = _random(lambda: CLIP(16, vision, text))
+    model = random_model(lambda: CLIP(16, vision, text))
     transform = open_clip.image_transform(SIDE, is_train=False, mean=MEAN, std=STD)
     return wrap_encoder(model, transform, OpenClipTokenizer(), name="small-open-clip")
 
@@ -114,7 +114,7 @@ def biomedclip_encoder() -> DualEncoder:
 
     from benchmark.families import open_clip_biomedclip
 
-    model = _random(lambda: open_clip_biomedclip(SIDE, N_WORDS, CONTEXT, layers=3))
+    model = random_model(lambda: open_clip_biomedclip(SIDE, N_WORDS, CONTEXT, layers=3))
     transform = open_clip.image_transform(SIDE, is_train=False, mean=MEAN, std=STD)
     return wrap_encoder(model, transform, OpenClipTokenizer(), name="small-biomedclip")
 
@@ -132,14 +132,3 @@ def picture(seed: int = 0, size: tuple[int, int] = (48, 40)) -> Image.Image:
     pixels = np.random.default_rng(seed).integers(0, 160, (size[1], size[0], 3), dtype=np.uint8)
     pixels[8:24, 12:28] = (250, 40, 40)
     return Image.fromarray(pixels)
-
-
-def _random[M: nn.Module](build: Callable[[], M]) -> M:
-    """Build a model whose matrices are large enough for images and texts to differ; the global generator is left alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(7)
-        model = build().eval()
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                nn.init.normal_(parameter, std=0.2)
-    return model

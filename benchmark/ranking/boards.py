@@ -142,30 +142,37 @@ class _Method:
 
 
 # Of several definitions of a task, versions (or folders) of its data and revisions of a model the one scored last is shown,
-# of a method the newest version. A verification in which units disagree confirms nothing that was handed in.
-_SCORES = """
-WITH newest_data AS (SELECT task, arg_max(coalesce(data_version, ''), created) AS data_version FROM scores GROUP BY task),
+# of a method the newest version: the tables of a WITH, and the joins that keep only these of ``scores``.
+NEWEST = """
+newest_data AS (SELECT task, arg_max(coalesce(data_version, ''), created) AS data_version FROM scores GROUP BY task),
 newest_task AS (SELECT task, arg_max(task_hash, created) AS task_hash FROM scores GROUP BY task),
 newest_model AS (SELECT task, encoder, arg_max(revision, created) AS revision FROM scores GROUP BY task, encoder),
-newest_method AS (SELECT task, encoder, label, max(method_version) AS method_version FROM scores GROUP BY task, encoder, label),
-newest_check AS (
-    SELECT label, method_version, task, encoder, revision, if(n_agreeing = n_units, rung, 'self-reported') AS rung
-    FROM verifications
-    QUALIFY row_number() OVER (PARTITION BY label, method_version, task, encoder, revision
-        ORDER BY created DESC, list_position({rungs}, verifications.rung), n_agreeing, run_id) = 1)
-SELECT scores.task, scores.task_version, scores.encoder, scores.metric, scores.label, scores.method_version, scores.sample_id,
-    scores.cluster, scores.status, scores.value, scores.chance, scores.reason, explanations.image_forwards,
-    explanations.text_forwards, explanations.backwards, explanations.seconds, newest_check.rung
-FROM scores
+newest_method AS (SELECT task, encoder, label, max(method_version) AS method_version FROM scores GROUP BY task, encoder, label)
+"""
+SHOWN = """
 JOIN newest_task USING (task, task_hash)
 JOIN newest_data ON newest_data.task = scores.task AND newest_data.data_version = coalesce(scores.data_version, '')
 JOIN newest_model USING (task, encoder, revision)
 JOIN newest_method ON newest_method.task = scores.task AND newest_method.encoder = scores.encoder
-    AND newest_method.label = scores.label AND newest_method.method_version = scores.method_version
+    AND newest_method.label = scores.label AND newest_method.method_version = scores.method_version"""
+
+# A verification in which units disagree confirms nothing that was handed in.
+_SCORES = f"""
+WITH {NEWEST},
+newest_check AS (
+    SELECT label, method_version, task, encoder, revision, if(n_agreeing = n_units, rung, 'self-reported') AS rung
+    FROM verifications
+    QUALIFY row_number() OVER (PARTITION BY label, method_version, task, encoder, revision
+        ORDER BY created DESC, list_position({{rungs}}, verifications.rung), n_agreeing, run_id) = 1)
+SELECT scores.task, scores.task_version, scores.encoder, scores.metric, scores.label, scores.method_version, scores.sample_id,
+    scores.cluster, scores.status, scores.value, scores.chance, scores.reason, explanations.image_forwards,
+    explanations.text_forwards, explanations.backwards, explanations.seconds, newest_check.rung
+FROM scores
+{SHOWN}
 LEFT JOIN newest_check ON newest_check.label = scores.label AND newest_check.method_version = scores.method_version
     AND newest_check.task = scores.task AND newest_check.encoder = scores.encoder AND newest_check.revision = scores.revision
 LEFT JOIN explanations USING (unit_key)
-WHERE {condition}
+WHERE {{condition}}
 ORDER BY scores.task, scores.encoder, scores.metric, scores.label, scores.position, scores.seed
 """
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 from benchmark.ranking.boards import Row
 from benchmark.store import Rung
+from benchmark.store.paths import literal
 
 Format = Literal["text", "markdown", "csv", "json", "latex"]
 
@@ -58,8 +59,8 @@ def to_parquet(rows: Sequence[Row], path: Path) -> None:
     with TemporaryDirectory() as folder:
         source = Path(folder) / "rows.json"
         source.write_text(lines, encoding="utf-8")
-        query = "COPY (SELECT * FROM read_json($source, format = 'newline_delimited')) TO '{}' (FORMAT parquet)"
-        duckdb.connect().execute(query.format(str(path).replace("'", "''")), {"source": str(source)})
+        query = "COPY (SELECT * FROM read_json($source, format = 'newline_delimited')) TO {} (FORMAT parquet)"
+        duckdb.connect().execute(query.format(literal(path)), {"source": str(source)})
 
 
 def to_text(rows: Sequence[Row]) -> str:

@@ -6,23 +6,16 @@ from pathlib import Path
 import duckdb
 
 from benchmark.ranking import Selection
+from benchmark.ranking.boards import NEWEST, SHOWN
 from benchmark.snapshots.manifest import SnapshotError
 from benchmark.store import schema
+from benchmark.store.paths import literal
 
-# Of several definitions of a task, data versions, revisions and method versions the one that leaderboards show.
-_CHOSEN = """
+_CHOSEN = f"""
 CREATE TEMP TABLE chosen AS
-WITH newest_data AS (SELECT task, arg_max(coalesce(data_version, ''), created) AS data_version FROM scores GROUP BY task),
-newest_task AS (SELECT task, arg_max(task_hash, created) AS task_hash FROM scores GROUP BY task),
-newest_model AS (SELECT task, encoder, arg_max(revision, created) AS revision FROM scores GROUP BY task, encoder),
-newest_method AS (SELECT task, encoder, label, max(method_version) AS method_version FROM scores GROUP BY task, encoder, label)
-SELECT scores.* FROM scores
-JOIN newest_task USING (task, task_hash)
-JOIN newest_data ON newest_data.task = scores.task AND newest_data.data_version = coalesce(scores.data_version, '')
-JOIN newest_model USING (task, encoder, revision)
-JOIN newest_method ON newest_method.task = scores.task AND newest_method.encoder = scores.encoder
-    AND newest_method.label = scores.label AND newest_method.method_version = scores.method_version
-WHERE {condition}
+WITH {NEWEST}
+SELECT scores.* FROM scores {SHOWN}
+WHERE {{condition}}
 """
 _ORDER = "task, encoder, metric, label, position, seed, unit_key"
 
@@ -74,7 +67,7 @@ def freeze(connection: duckdb.DuckDBPyConnection, folder: Path, hidden: Sequence
 def write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
     """Write a query's rows in their order; the same rows give the same bytes with the same version of DuckDB."""
     connection.execute("SET threads = 1")
-    connection.execute(f"COPY ({query}) TO {_quoted(path)} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 19)")
+    connection.execute(f"COPY ({query}) TO {literal(path)} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 19)")
 
 
 def thaw(connection: duckdb.DuckDBPyConnection, folder: Path, schema_version: int) -> None:
@@ -92,11 +85,7 @@ def thaw(connection: duckdb.DuckDBPyConnection, folder: Path, schema_version: in
         more = {"scores": f"{_SCORE_KEY} AS score_key", "explanations": _EMPTY_PAYLOAD}.get(table)
         columns = f"{more}, *" if more else "*"
         try:
-            connection.execute(f"CREATE TABLE {table} AS SELECT {columns} FROM read_parquet({_quoted(path)})")
+            connection.execute(f"CREATE TABLE {table} AS SELECT {columns} FROM read_parquet({literal(path)})")
         except duckdb.Error as error:
             first = str(error).splitlines()[0]
             raise SnapshotError(f"{path} cannot be read: {first}. Restore it from where it was published") from error
-
-
-def _quoted(path: Path) -> str:
-    return "'" + str(path).replace("'", "''") + "'"

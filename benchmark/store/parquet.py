@@ -14,7 +14,7 @@ import duckdb
 
 from benchmark.errors import InvalidInput, StoreError
 from benchmark.store import schema
-from benchmark.store.paths import disk_errors
+from benchmark.store.paths import disk_errors, literal
 from benchmark.store.reader import open_store
 
 TABLES = ("runs", "samples", "explanations", "scores", "verifications", "meta")
@@ -60,7 +60,7 @@ def export(store: Path, folder: str, name: str | None = None) -> dict[str, int]:
             written = target if is_address(folder) else f"{target}.writing"
             if not is_address(folder):
                 Path(target).parent.mkdir(parents=True, exist_ok=True)
-            query = f"COPY (SELECT * FROM {table} {order}) TO '{_quoted(written)}' (FORMAT parquet, COMPRESSION zstd)"
+            query = f"COPY (SELECT * FROM {table} {order}) TO {literal(written)} (FORMAT parquet, COMPRESSION zstd)"
             (counts[table],) = connection.execute(query).fetchone() or (0,)
             if not is_address(folder):
                 Path(written).replace(target)
@@ -91,7 +91,7 @@ def attached(connection: duckdb.DuckDBPyConnection, part: Part, name: str) -> Ge
     connection.execute(f"ATTACH ':memory:' AS {name}")
     try:
         for table in TABLES:
-            rows = f"read_parquet('{_quoted(part.file(table))}', hive_partitioning = false)"
+            rows = f"read_parquet({literal(part.file(table))}, hive_partitioning = false)"
             connection.execute(f"CREATE VIEW {name}.{table} AS SELECT * FROM {rows}")
         yield
     finally:
@@ -106,7 +106,3 @@ def _understood(folder: str) -> Generator[None]:
         first = str(error).splitlines()[0]
         more = " (addresses need DuckDB's extension httpfs)" if is_address(folder) else ""
         raise StoreError(f"{folder} cannot be read or written as Parquet: {first}{more}") from error
-
-
-def _quoted(path: str) -> str:
-    return path.replace("'", "''")

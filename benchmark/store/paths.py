@@ -24,6 +24,11 @@ def default_path() -> Path:
     return Path(os.environ.get("XLIP_STORE") or DEFAULT_STORE)
 
 
+def literal(path: Path | str) -> str:
+    """Return a path or an address as a string of SQL, for statements that take no parameters."""
+    return "'" + str(path).replace("'", "''") + "'"
+
+
 @dataclass(frozen=True, slots=True)
 class StoreFiles:
     """The published file, which is only ever replaced whole, and the writer's files beside it."""

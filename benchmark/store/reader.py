@@ -1,6 +1,6 @@
 """Reading a store: read-only, never in a writer's way, and never waiting for one."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,11 @@ def open_store(path: Path) -> Generator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def rows(connection: duckdb.DuckDBPyConnection, query: str, parameters: list[Any] | None = None) -> list[dict[str, Any]]:
+def rows(
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: list[Any] | Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
     """Run a query and return its rows as dictionaries."""
-    result = connection.execute(query, parameters or [])
+    result = connection.execute(query, dict(parameters) if isinstance(parameters, Mapping) else parameters or [])
     names = [column[0] for column in result.description or []]
     return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 

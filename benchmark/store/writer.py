@@ -17,7 +17,7 @@ from benchmark.records import Cost, ExplanationRecord, RunRecord, SampleRecord, 
 from benchmark.store import parquet, schema
 from benchmark.store.lock import WriterLock
 from benchmark.store.parquet import Part
-from benchmark.store.paths import StoreFiles, disk_errors, replace, replace_with_copy
+from benchmark.store.paths import StoreFiles, disk_errors, literal, replace, replace_with_copy
 from benchmark.store.reader import known_status
 from benchmark.store.verifications import Verification
 
@@ -165,7 +165,7 @@ class StoreWriter:
                 yield connection
             return
         with disk_errors(self.path):
-            self._database.execute(f"ATTACH '{str(other).replace("'", "''")}' AS {name} (READ_ONLY)")
+            self._database.execute(f"ATTACH {literal(other)} AS {name} (READ_ONLY)")
         try:
             with self.transaction() as connection:
                 yield connection

@@ -18,7 +18,7 @@ def clip() -> DualEncoder:
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
     vision, text = _towers(4)
-    model = _random(lambda: CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)))
+    model = random_model(lambda: CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)))
     size = {"height": 4 * PATCH, "width": 4 * PATCH}
     return wrap_encoder(model, CLIPImageProcessor(size=size, crop_size=size), _tokenizer(), name="small CLIP")
 
@@ -28,7 +28,7 @@ def siglip() -> DualEncoder:
     from transformers import SiglipConfig, SiglipImageProcessor, SiglipModel
 
     vision, text = _towers(5)
-    model = _random(lambda: SiglipModel(SiglipConfig(text_config=text | {"projection_size": WIDTH}, vision_config=vision)))
+    model = random_model(lambda: SiglipModel(SiglipConfig(text_config=text | {"projection_size": WIDTH}, vision_config=vision)))
     size = {"height": 5 * PATCH, "width": 5 * PATCH}
     return wrap_encoder(model, SiglipImageProcessor(size=size), _tokenizer(), name="small SigLIP")
 
@@ -65,7 +65,7 @@ def _tokenizer() -> Any:
     return AutoTokenizer.from_pretrained(str(files("benchmark") / "embedded"), model_max_length=CONTEXT)
 
 
-def _random[M: nn.Module](build: Callable[[], M]) -> M:
+def random_model[M: nn.Module](build: Callable[[], M]) -> M:
     """Build a model whose matrices are large enough for inputs to matter; the global generator is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)

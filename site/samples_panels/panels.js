@@ -9,6 +9,7 @@ let picked = { patches: new Set(), tokens: new Set() };
 let waiting = null; // the last choice that was sent and not yet answered
 let lastToken = null;
 let cursor = null; // {panel, row, column, corner}: where the keyboard is
+let held = false; // a button is down on a map: an answer that comes now is drawn afterwards, for drawing replaces the map
 
 const send = (type, body) => window.parent.postMessage({ isStreamlitMessage: true, type, ...body }, "*");
 const fit = () => send("streamlit:setFrameHeight", { height: document.documentElement.offsetHeight + 4 });
@@ -127,6 +128,7 @@ function listen(panel, number, svg, cell, height) {
   svg.addEventListener("pointerdown", (event) => {
     if (event.button) return;
     start = { ...at(event), x: event.clientX, y: event.clientY };
+    held = true;
     svg.setPointerCapture(event.pointerId);
   });
   svg.addEventListener("pointermove", (event) => {
@@ -142,12 +144,14 @@ function listen(panel, number, svg, cell, height) {
     if (!start) return;
     const [first, drawn] = [start, box];
     start = box = null;
+    held = false;
     if (drawn) chooseBox(panel, first, at(event));
     else flip(picked.patches, first.row * panel.columns + first.column);
   });
   svg.addEventListener("pointercancel", () => {
-    if (box) box.remove();
     start = box = null;
+    held = false;
+    render();
   });
   svg.addEventListener("keydown", (event) => {
     const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
@@ -253,7 +257,7 @@ window.addEventListener("message", (event) => {
     waiting = null;
     picked = { patches: new Set(args.patches), tokens: new Set(args.tokens) };
   }
-  render();
+  if (!held) render();
 });
 new ResizeObserver(fit).observe(document.body);
 send("streamlit:componentReady", { apiVersion: 1 });

@@ -15,6 +15,12 @@ import pytest
 CHROMIUM = next((path for path in map(Path, ("/usr/bin/chromium", "/usr/bin/chromium-browser")) if path.exists()), None)
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 DONE = "[data-testid=stApp][data-test-script-state=notRunning]"
+STILL = """() => {
+  const height = document.querySelector("[data-testid=stMain]").scrollHeight;
+  const still = window.lastHeight === height;
+  window.lastHeight = height;
+  return still;
+}"""
 
 Serve = Callable[..., AbstractContextManager[str]]
 
@@ -82,3 +88,4 @@ def visit(page: Any, address: str) -> None:
     page.goto(address)
     page.wait_for_selector("h1")
     page.wait_for_selector(DONE)
+    page.wait_for_function(STILL, polling=200)  # charts and tables take their places after the server is done

@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
@@ -22,8 +21,6 @@ from benchmark.site.export_files import MARKER, ExportError, Files, replacing, s
 from benchmark.site.export_pages import linked, markdown
 from tests.site.stores import HOSTILE, METHODS, N_SAMPLES, write_store
 
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 VOID = {"meta", "link", "img", "input", "br", "hr"}
 CLIMBING = "../../../climbed"
 CAPTION = "a <b onclick='x()'>red</b> star\u202e & more"
@@ -333,17 +330,6 @@ def test_documents_become_harmless_html() -> None:
     assert "store.md" not in found
     assert 'href="javascript' not in found
     assert linked("<b> arXiv 2508.05430").startswith("&lt;b&gt; arXiv <a")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is not there; the pages are opened in a real browser")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
-    with api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
-        yield found
-        found.close()
 
 
 @pytest.mark.slow

@@ -1,12 +1,15 @@
 import io
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import altair
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from benchmark.ranking.tracks import Place, TrackTable
 from benchmark.site import charts, downloads, links, wording
 from benchmark.site.catalogue import load
 from tests.site.stores import HOSTILE, write_store
@@ -147,6 +150,25 @@ def test_a_figure_is_a_picture_in_both_forms() -> None:
     figure = charts.interval_figure([charts.Estimate(name="a_$b", value=1.0, low=0.5, high=1.5)], "x")
     assert downloads.to_image(figure, "png").startswith(b"\x89PNG")
     assert b"<svg" in downloads.to_image(figure, "svg")
+
+
+@pytest.mark.parametrize(("page", "n_charts"), [("leaderboard", 1), ("compare", 3)])
+def test_every_chart_is_valid_vega_lite_and_has_words(draw: Draw, page: str, n_charts: int) -> None:
+    drawn = draw(page).get("vega_lite_chart")
+    assert len(drawn) == n_charts
+    for element in drawn:
+        altair.Chart.from_dict(json.loads(element.proto.spec))  # raises where the schema does not know something
+
+
+def test_charts_that_need_more_results_are_valid_too() -> None:
+    places = tuple(Place(method=name, mean_rank=rank, wins=0.5) for name, rank in (("a_$b", 1.0), ("c", 2.0)))
+    table = TrackTable(
+        track="t", blocks=("one", "two"), places=places, partial=(), p=0.2, critical_difference=1.5, groups=((0, 1),)
+    )
+    curve = {"method": "a", "kind": "insertion", "removed": 0.0, "similarity": 0.2}
+    nothing = charts.intervals([], "x")
+    for chart in (charts.critical_differences(table), charts.curves([curve], "measured", ["a"], dark=True), nothing):
+        altair.Chart.from_dict(chart)
 
 
 def test_plain_text_survives_markdown() -> None:

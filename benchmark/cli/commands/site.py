@@ -62,8 +62,8 @@ def site(
     if export_to:
         write(snapshot or store or default_path(), export_to, samples, data_dir)
         return
-    if find_spec("streamlit") is None or find_spec("altair") is None:
-        raise InvalidInput('the site needs streamlit and altair; install them with `pip install "xlip-bench[site]"`')
+    if find_spec("streamlit") is None:
+        raise InvalidInput('the site needs streamlit; install it with `pip install "xlip-bench[site]"`')
     environment = dict(os.environ) | {"XLIP_STORE": str((store or default_path()).absolute())}
     environment.setdefault("OPENBLAS_NUM_THREADS", "1")  # ranking in the background leaves a core to the pages
     for name, folder in {"XLIP_SNAPSHOT": snapshot, "XLIP_SITE_DATA": data_dir}.items():
@@ -76,8 +76,10 @@ def site(
 
 def write(source: Path, folder: Path, samples: int, data_dir: Path | None) -> None:
     """Write the site as files."""
-    if find_spec("altair") is None:
-        raise InvalidInput('the site needs altair; install it with `pip install "xlip-bench[site]"`')
+    if find_spec("jinja2") is None or find_spec("markdown_it") is None:
+        raise InvalidInput(
+            'the site as files needs jinja2 and markdown-it-py; install it with `pip install "xlip-bench[site]"`'
+        )
     from benchmark.site.export import export
 
     done = export(source, folder, samples, note, data_dir)
