@@ -207,6 +207,24 @@ class FakeBroken(Explainer, name="fake_broken", version=1):
         raise ZeroDivisionError("three is too much\nfor this method")
 
 
+@dataclass(frozen=True, kw_only=True)
+class FakeBatch(Explainer, name="fake_batch", version=1):
+    """Noise for several pairs at once; goes wrong like ``FakeBroken``. ``asked`` holds how many pairs came together."""
+
+    asked: ClassVar[list[int]] = []
+    yields = ("image",)
+    shares_passes = True
+    how: str = ""
+
+    def explain(self, encoder, pair, rng) -> Explanation:
+        encoder.similarity(pair)
+        return FakeBroken(how=self.how).explain(encoder, pair, rng) if self.how else Explanation(image=rng.random(GRID))
+
+    def explain_pairs(self, encoder, pairs, rngs) -> list[Explanation]:
+        self.asked.append(len(pairs))
+        return super().explain_pairs(encoder, pairs, rngs)
+
+
 class FakeUnfit(Explainer, name="fake_unfit", version=1):
     """Serves no encoder."""
 

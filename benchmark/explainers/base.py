@@ -25,7 +25,8 @@ class Explainer(ABC):
 
     A subclass states its name and version in its class statement and is registered by it. A changed result bumps the
     version. Explainers see an encoder and a pair, never a region or the store. ``replicates`` is the number of seeds that a
-    run takes for each seed asked for; tables show their mean.
+    run takes for each seed asked for; tables show their mean. ``shares_passes`` says that ``explain_pairs`` is faster than
+    ``explain`` for each, as far as the pairs fit into memory.
     """
 
     name: ClassVar[str]
@@ -40,6 +41,7 @@ class Explainer(ABC):
     baseline: ClassVar[bool] = False
     reads_truth: ClassVar[bool] = False
     replicates: ClassVar[int] = 1
+    shares_passes: ClassVar[bool] = False
 
     def __init_subclass__(cls, *, name: str | None = None, version: int = 1, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import batched
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -46,6 +46,8 @@ class Batch:
 
 class PassExplainer(Explainer):
     """A method that takes one pass for each pair and draws nothing; ``explain`` is its batch of one."""
+
+    shares_passes: ClassVar[bool] = True
 
     def explain(self, encoder: "DualEncoder", pair: "Pair", rng: np.random.Generator) -> Explanation:
         return self.explain_pairs(encoder, [pair], [rng])[0]

@@ -1,15 +1,18 @@
 """Explaining and scoring the units of one sample. Whatever goes wrong becomes rows, and the rest goes on."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from itertools import batched
+from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmark.errors import BenchmarkError, InvalidExplanation, UnsupportedEncoder
-from benchmark.explainers.base import TruthReader
+from benchmark.explainers.base import Explainer, TruthReader
 from benchmark.explanations import Explanation
 from benchmark.metrics.base import Score
 from benchmark.records import Cost, ExplanationRecord, ExplanationStatus, Origin, SampleRecord, ScoreRecord, UnitResult
@@ -20,6 +23,9 @@ from benchmark.tasks.base import Evaluation, Explained, Probe
 
 if TYPE_CHECKING:
     from benchmark.encoders.base import DualEncoder, Pair
+
+READERS = 4
+"""Threads that read the images of what comes next."""
 
 LOST = "WorkerLost"
 LOST_REASON = "the worker process died twice at this unit: killed from outside, out of memory or past --unit-timeout"
@@ -73,9 +79,59 @@ def run_group(encoder: "DualEncoder", group: Group, lost: frozenset[str] = froze
 
     Units in ``lost`` killed their process before: they are written down as failed without being tried again.
     """
-    bench = _Bench(encoder, group)
-    for unit in group.units:
-        yield bench.result(unit, unit.key in lost)
+    yield from _Bench(encoder, group).results(lost)
+
+
+def run_groups(
+    encoder: "DualEncoder", groups: Iterable[Group], at_once: int = 1, lost: frozenset[str] = frozenset()
+) -> Iterator[UnitResult]:
+    """Yield the results of groups in order, ``at_once`` side by side.
+
+    In what is side by side, methods of one pass for each pair share passes, which changes their scores by rounding alone;
+    meanwhile threads read the images of what comes next. One at a time, nothing differs from ``run_group``.
+    """
+    if at_once == 1:
+        for group in groups:
+            yield from run_group(encoder, group, lost)
+        return
+    with ThreadPoolExecutor(READERS) as readers:
+        ahead: list[_Bench] = []
+        for part in batched(groups, at_once):
+            benches, ahead = ahead, [_Bench(encoder, group) for group in part]
+            for bench in ahead:
+                readers.submit(bench.read)
+            yield from _side_by_side(encoder, benches, lost)
+        yield from _side_by_side(encoder, ahead, lost)
+
+
+def _side_by_side(encoder: "DualEncoder", benches: "list[_Bench]", lost: frozenset[str]) -> Iterator[UnitResult]:
+    shared: dict[tuple[str, int], list[tuple[_Bench, Unit]]] = {}
+    for bench in benches:
+        for unit in bench.group.units:
+            if unit.explainer.shares_passes and unit.key not in lost and bench.has_to_explain(unit):
+                shared.setdefault((unit.origin.label, unit.origin.seed), []).append((bench, unit))
+    for members in shared.values():
+        if len(members) > 1:
+            _explain_together(encoder, members)
+    benches.reverse()
+    while benches:  # each is let go of when it is done, and its games with it
+        yield from benches.pop().results(lost)
+
+
+def _explain_together(encoder: "DualEncoder", members: "Sequence[tuple[_Bench, Unit]]") -> None:
+    """Hand each bench its unit's outcome, with an equal share of the cost; after a failure each unit is explained alone."""
+    explainer, pairs = members[0][1].explainer, [bench.evaluation.pair for bench, _ in members]
+    rngs = [np.random.default_rng(int(unit.key, 16)) for _, unit in members]
+    with metered(encoder) as meter:
+        answer = attempt(lambda: explainer.explain_pairs(encoder, pairs, rngs))
+    if isinstance(answer, Failure) or len(answer) != len(members):
+        return
+    shares = {name: whole / len(members) for name, whole in asdict(meter.cost).items() if name != "peak_mb"}
+    cost = replace(meter.cost, **shares)  # what was held was held for all
+    for (bench, unit), pair, explanation in zip(members, pairs, answer, strict=True):
+        kept = attempt(lambda pair=pair, explanation=explanation: _keep(_checked(explainer, encoder, pair, explanation)))
+        if not isinstance(kept, Failure):
+            bench.made[unit.key] = Outcome(status="ok", payload=kept[0], explanation=kept[1], cost=cost)
 
 
 class _Bench:
@@ -91,6 +147,18 @@ class _Bench:
         self._exclusions: dict[str, str | Failure | None] = {}
         self._chances: dict[str, Mapping[str, float]] = {}
         self._changes: dict[Probe, Changed | Failure] = {}
+        self._reading = Lock()
+        self.made: dict[str, Outcome] = {}  # by unit, what was explained beside other samples
+
+    def results(self, lost: frozenset[str]) -> Iterator[UnitResult]:
+        """Yield the result of every unit in order."""
+        for unit in self.group.units:
+            yield self.result(unit, unit.key in lost)
+
+    def read(self) -> None:
+        """Read and preprocess the image, in whatever thread; who needs it meanwhile waits."""
+        with self._reading:
+            _ = self.unusable
 
     @property
     def evaluation(self) -> Evaluation:
@@ -111,12 +179,12 @@ class _Bench:
 
     def result(self, unit: Unit, lost: bool) -> UnitResult:
         """Explain a unit (unless it is stored, or no task can use it) and score it."""
+        self.read()
         if self.unusable is not None:
             outcome = Outcome(status="failed", error_class=self.unusable.error_class, reason=self.unusable.reason)
             scores = [record for scoring in unit.scorings for record in self._excluded(unit, scoring, self.unusable.reason)]
             return self._package(unit, outcome, scores, {})
-        wanted = [scoring for scoring in unit.scorings if not isinstance(self._exclusion(scoring), str)]
-        outcome = self._outcome(unit, lost) if wanted or not unit.scorings else None
+        outcome = self._outcome(unit, lost) if self._is_wanted(unit) else None
         scores: list[ScoreRecord] = []
         probed: Probed = {}
         for scoring in unit.scorings:
@@ -127,11 +195,23 @@ class _Bench:
                 scores += self._scores(unit, scoring, outcome, lost, probed)
         return self._package(unit, outcome, scores, probed)
 
+    def has_to_explain(self, unit: Unit) -> bool:
+        """Whether a unit needs an explanation that can be made: not stored, of some use, of an encoder that can be served."""
+        self.read()
+        if self.unusable is not None or unit.stored is not None or not self._is_wanted(unit):
+            return False
+        return attempt(lambda: unit.explainer.unsupported(self.encoder)) is None
+
+    def _is_wanted(self, unit: Unit) -> bool:
+        return not unit.scorings or any(not isinstance(self._exclusion(scoring), str) for scoring in unit.scorings)
+
     def _outcome(self, unit: Unit, lost: bool) -> Outcome:
         if unit.stored is not None:
             return _restored(unit.stored)
         if lost:
             outcome = Outcome(status="failed", error_class=LOST, reason=LOST_REASON)
+        elif unit.key in self.made:
+            outcome = self.made[unit.key]
         else:
             evaluation = self._evaluation_of(unit)
             outcome = self._made(self.encoder, lambda: self._explain(unit, unit.key, self.encoder, evaluation.pair))
@@ -198,10 +278,7 @@ class _Bench:
             explanation = explainer.explain_sample(encoder, pair, self._evaluation_of(unit).sample)
         else:
             explanation = explainer.explain(encoder, pair, np.random.default_rng(int(key, 16)))
-        if not isinstance(cast(object, explanation), Explanation):
-            raise InvalidExplanation(f"{explainer.name} returned {type(explanation).__name__}, not an Explanation")
-        explanation.check(encoder.patch_grid, pair.n_tokens)
-        return explanation
+        return _checked(explainer, encoder, pair, explanation)
 
     def _evaluation_of(self, unit: Unit) -> Evaluation:
         return self._of_view[unit.scorings[0].view] if unit.scorings else self.evaluation
@@ -296,6 +373,14 @@ class _Bench:
             cost=outcome.cost,
             device=str(self.encoder.device),
         )
+
+
+def _checked(explainer: Explainer, encoder: "DualEncoder", pair: "Pair", explanation: object) -> Explanation:
+    """Return what a method handed back if it is an explanation of this pair."""
+    if not isinstance(explanation, Explanation):
+        raise InvalidExplanation(f"{explainer.name} returned {type(explanation).__name__}, not an Explanation")
+    explanation.check(encoder.patch_grid, pair.n_tokens)
+    return explanation
 
 
 def _keep(explanation: Explanation) -> tuple[bytes, Explanation]:

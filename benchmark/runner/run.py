@@ -11,7 +11,7 @@ from benchmark.errors import InvalidInput
 from benchmark.records import UnitResult
 from benchmark.runner.encoders import EncoderSource, available_cores, is_on_cpu, use_one_thread
 from benchmark.runner.environment import describe_run
-from benchmark.runner.execute import run_group
+from benchmark.runner.execute import run_groups
 from benchmark.runner.interrupts import Interrupts
 from benchmark.runner.plan import Known, Plan, Request, Samples, make_plan, with_stored
 from benchmark.runner.progress import Progress
@@ -22,6 +22,10 @@ from benchmark.store import StoreWriter
 
 if TYPE_CHECKING:
     from benchmark.encoders.base import DualEncoder
+
+
+AT_ONCE = 16
+"""Samples side by side on a GPU. A choice, not a measurement."""
 
 
 @dataclass(slots=True)
@@ -54,12 +58,19 @@ class _Job:
 class Labour:
     """Who does the work: ``workers`` processes of this machine, or actors of a ``cluster``; ``None`` is as many as fit.
 
-    A worker that takes longer than ``unit_timeout`` seconds for one unit is killed, and the unit tried once more.
+    A worker that takes longer than ``unit_timeout`` seconds for one unit is killed, and the unit tried once more. Each takes
+    ``at_once`` samples side by side; ``None`` is one on a CPU, where rows are then the same to the last bit whoever does the
+    work, and ``AT_ONCE`` on a GPU, which a single pair does not fill.
     """
 
     workers: int | None = None
     unit_timeout: float | None = None
     cluster: Cluster | None = None
+    at_once: int | None = None
+
+    def side_by_side(self, on_cpu: bool) -> int:
+        """Return how many samples are taken at once."""
+        return self.at_once or (1 if on_cpu else AT_ONCE)
 
     def crew(self, source: EncoderSource, on_cpu: bool, n_groups: int) -> Crew | None:
         """Return where workers come from; ``None`` when this process does the work itself."""
@@ -77,6 +88,7 @@ def run(
     workers: int | None = None,
     unit_timeout: float | None = None,
     cluster: Cluster | None = None,
+    at_once: int | None = None,
     retry_failed: bool = False,
     command: str = "",
     progress: Callable[[str, int], Progress] = Progress,
@@ -84,10 +96,10 @@ def run(
     """Do what is missing in ``store`` of what is asked; every finished unit is safe at once.
 
     Encoders and data are loaded before the store is touched, so that a wrong name costs nothing. On Ctrl-C what is
-    finished is published and the summary says ``interrupted``. ``workers``, ``unit_timeout`` and ``cluster`` are those of
-    ``Labour``; none of them changes a row.
+    finished is published and the summary says ``interrupted``. ``workers``, ``unit_timeout``, ``cluster`` and
+    ``at_once`` are those of ``Labour``; none of them changes a row, but for the rounding of methods that share passes.
     """
-    labour = Labour(workers=workers, unit_timeout=unit_timeout, cluster=cluster)
+    labour = Labour(workers=workers, unit_timeout=unit_timeout, cluster=cluster, at_once=at_once)
     samples = Samples(request)
     loaded = [(source, source.load()) for source in sources]
     with Interrupts() as interrupts, StoreWriter(store) as writer:
@@ -143,10 +155,10 @@ def _job(
 
 def _results(job: _Job, labour: Labour, writer: StoreWriter) -> Generator[UnitResult]:
     """Yield the results of a job, worked out here or by workers."""
-    groups = job.plan.groups
+    groups, at_once = job.plan.groups, labour.side_by_side(job.on_cpu)
     crew = labour.crew(job.source, job.on_cpu, len(groups))
     if crew is not None:
-        pool = WorkerPool(crew, lambda group: with_stored(group, writer.explanation), labour.unit_timeout)
+        pool = WorkerPool(crew, lambda group: with_stored(group, writer.explanation), labour.unit_timeout, at_once)
         with contextlib.closing(pool.run(groups)) as results:
             yield from results
         return
@@ -155,11 +167,10 @@ def _results(job: _Job, labour: Labour, writer: StoreWriter) -> Generator[UnitRe
     encoder = job.encoder or job.source.load()
     if job.on_cpu:
         use_one_thread()
-    for group in groups:
-        units = run_group(encoder, with_stored(group, writer.explanation))
-        while True:
-            with contextlib.redirect_stdout(sys.stderr):  # what a method prints must not mix with results
-                result = next(units, None)
-            if result is None:
-                break
-            yield result
+    results = run_groups(encoder, (with_stored(group, writer.explanation) for group in groups), at_once)
+    while True:
+        with contextlib.redirect_stdout(sys.stderr):  # what a method prints must not mix with results
+            result = next(results, None)
+        if result is None:
+            break
+        yield result

@@ -3,6 +3,7 @@
 ``Crew`` is what a pool needs to know of where its workers live: here processes of this machine, in ``ray_workers`` actors.
 """
 
+import math
 import multiprocessing
 import os
 import pickle
@@ -15,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import batched
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from benchmark.errors import BenchmarkError
 from benchmark.records import UnitResult
 from benchmark.runner.encoders import EncoderSource, is_on_cpu, use_one_thread
-from benchmark.runner.execute import run_group
+from benchmark.runner.execute import run_groups
 from benchmark.runner.plan import Group
 
 if TYPE_CHECKING:
@@ -34,15 +36,15 @@ MAX_IDLE_DEATHS = 3
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A sample's units for one worker; those in ``lost`` are only to be written down as failed."""
+    """The units of some samples for one worker, side by side; those in ``lost`` are only to be written down as failed."""
 
-    group: Group
+    groups: tuple[Group, ...]
     lost: frozenset[str] = frozenset()
 
     def without(self, key: str) -> "Job":
         """Return what is left when a unit is done."""
-        rest = tuple(unit for unit in self.group.units if unit.key != key)
-        return replace(self, group=replace(self.group, units=rest))
+        groups = (replace(group, units=tuple(unit for unit in group.units if unit.key != key)) for group in self.groups)
+        return replace(self, groups=tuple(group for group in groups if group.units))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,8 @@ class Bench:
         """Yield two messages a unit, each before anything more is done, and a last one."""
         assert self._encoder is not None, "jobs come after load"
         try:
-            results = run_group(self._encoder, job.group, job.lost)
-            for unit in job.group.units:
+            results = run_groups(self._encoder, job.groups, len(job.groups), job.lost)
+            for unit in [unit for group in job.groups for unit in group.units]:
                 yield Message("started", unit.key)
                 yield Message("result", next(results))
             yield Message("done")
@@ -132,12 +134,16 @@ class Crew(ABC):
 class WorkerPool:
     """Hands groups to whoever is free and yields results in the order in which they are finished.
 
-    A worker holds one group at a time and is at most one unit ahead of the driver, so that nothing piles up. A worker that
-    takes longer than ``unit_timeout`` seconds for one unit is killed and counts as dead.
+    A worker holds ``at_once`` groups at a time and is at most one unit ahead of the driver, so that nothing piles up. A worker
+    that takes longer than ``unit_timeout`` seconds for one unit is killed and counts as dead; what it had left is tried
+    again one group at a time, so that only the unit that is to blame can die twice.
     """
 
-    def __init__(self, crew: Crew, prepare: Callable[[Group], Group], unit_timeout: float | None = None) -> None:
+    def __init__(
+        self, crew: Crew, prepare: Callable[[Group], Group], unit_timeout: float | None = None, at_once: int = 1
+    ) -> None:
         self._crew = crew
+        self._at_once = at_once
         self._prepare = prepare
         self._unit_timeout = unit_timeout
         self._workers: list[Worker] = []
@@ -147,7 +153,8 @@ class WorkerPool:
 
     def run(self, groups: Sequence[Group]) -> Generator[UnitResult]:
         """Yield every unit's result exactly once; leaving the iteration ends all workers."""
-        self._queue = deque(Job(group) for group in groups)
+        share = math.ceil(len(groups) / self._crew.size)
+        self._queue = deque(Job(part) for part in batched(groups, max(1, min(self._at_once, share))))
         try:
             while self._queue or any(worker.job for worker in self._workers):
                 self._hand_out()
@@ -169,7 +176,7 @@ class WorkerPool:
             job = self._queue.popleft()
             worker.job, worker.in_hand = job, None
             try:
-                worker.send(replace(job, group=self._prepare(job.group)))
+                worker.send(replace(job, groups=tuple(map(self._prepare, job.groups))))
             except (pickle.PicklingError, AttributeError, TypeError) as error:
                 raise BenchmarkError(f"this cannot be sent to a worker process ({error}); use --workers 1") from error
             except WorkerDied:
@@ -223,9 +230,9 @@ class WorkerPool:
                 )
         else:
             self._deaths[worker.in_hand] += 1
-        if worker.job is not None and worker.job.group.units:
+        if worker.job is not None:
             lost = frozenset(key for key, n in self._deaths.items() if n >= MAX_TRIES)
-            self._queue.appendleft(Job(worker.job.group, lost))
+            self._queue.extendleft(Job((group,), lost) for group in reversed(worker.job.groups))
 
 
 class ProcessCrew(Crew):

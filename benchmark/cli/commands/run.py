@@ -67,6 +67,7 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
     show_default=True,
     help="Of the games' forward passes; part of every key (docs/speed.md).",
 )
+@click.option("--at-once", type=click.IntRange(min=1), help="Samples side by side, in shared passes.  [default: CPU 1, GPU 16]")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Inputs per forward pass.  [default: by memory]")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of data that is not generated.")
 @click.option("--retry-failed", is_flag=True, help="Try stored failures again.")
@@ -88,6 +89,7 @@ def run(
     unit_timeout: float | None,
     shard: Shard | None,
     precision: str,
+    at_once: int | None,
     batch_size: int | None,
     data_dir: Path | None,
     retry_failed: bool,
@@ -130,16 +132,22 @@ def run(
             workers=workers,
             unit_timeout=unit_timeout,
             cluster=cluster,
+            at_once=at_once,
             retry_failed=retry_failed,
             command=f"benchmark {shlex.join(sys.argv[1:])}",
         )
+    finish(request, summary, store, as_json)
+
+
+def finish(request: Request, summary: Summary, store: Path, as_json: bool) -> None:
+    """Say what a run came to and print its ranks; exit 1 when units failed, 130 after Ctrl-C."""
     for data, problems in summary.problems.items():
         note(f"{data}: {len(problems)} entries of its files are left out or mended; the first: {problems[0]}")
     if summary.interrupted:
         note(f"interrupted after {summary.n_done} units, all of them stored in {store}; the same command goes on from there")
         raise click.exceptions.Exit(INTERRUPTED)
-    print_ranks(request, summary, store, as_json)
-    note(closing(summary, store))
+    _print_ranks(request, summary, store, as_json)
+    note(_closing(summary, store))
     if summary.n_failed:
         raise click.exceptions.Exit(1)
 
@@ -178,7 +186,7 @@ def _print_estimates(request: Request, sources: Sequence[EncoderSource], store: 
     click.echo(f"\n{total}" + (f"; nothing is known yet of {unknown}" if unknown else ""))
 
 
-def print_ranks(request: Request, summary: Summary, store: Path, as_json: bool) -> None:
+def _print_ranks(request: Request, summary: Summary, store: Path, as_json: bool) -> None:
     """Print every task's first metric; JSON has them all."""
     labels = [catalogue.label(explainer) for explainer in request.methods]
     rows: list[Row] = []
@@ -197,7 +205,7 @@ def print_ranks(request: Request, summary: Summary, store: Path, as_json: bool) 
         note(f"\n{others} more metrics: benchmark leaderboard")
 
 
-def closing(summary: Summary, store: Path) -> str:
+def _closing(summary: Summary, store: Path) -> str:
     parts = [f"{summary.n_units} units: {summary.n_done} done now, {summary.n_stored} stored before"]
     if summary.n_failed:
         parts.append(f"{summary.n_failed} failed (they count as chance; --retry-failed tries them again)")

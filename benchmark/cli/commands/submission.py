@@ -7,15 +7,15 @@ from pathlib import Path
 
 import click
 
-from benchmark.cli.base import INTERRUPTED, json_option, note, print_table, store_option
-from benchmark.cli.commands.run import closing, print_ranks, read_seeds, standard_tasks
+from benchmark.cli.base import json_option, note, print_table, store_option
+from benchmark.cli.commands.run import finish, read_seeds, standard_tasks
 from benchmark.cli.commands.verify_submission import pack_command, verify_command
 from benchmark.explainers.base import EXPLAINERS
 from benchmark.runner import catalogue
 from benchmark.runner.encoders import EncoderSource
 from benchmark.runner.plan import Request
 from benchmark.runner.run import run as run_request
-from benchmark.sandbox import best_confinement, close_children
+from benchmark.sandbox import best_confinement
 from benchmark.submissions.check import MOCK_SAMPLES, Check
 from benchmark.submissions.findings import Finding
 from benchmark.submissions.loading import HOME, find, load
@@ -142,14 +142,5 @@ def run(
         data_dir=data_dir,
     )
     command = f"benchmark {shlex.join(sys.argv[1:])}"
-    try:
-        summary = run_request(request, [source], store, workers=workers, retry_failed=retry_failed, command=command)
-    finally:
-        close_children()
-    if summary.interrupted:
-        note(f"interrupted after {summary.n_done} units, all of them stored in {store}; the same command goes on from there")
-        raise click.exceptions.Exit(INTERRUPTED)
-    print_ranks(request, summary, store, as_json)
-    note(closing(summary, store))
-    if summary.n_failed:
-        raise click.exceptions.Exit(1)
+    summary = run_request(request, [source], store, workers=workers, retry_failed=retry_failed, command=command)
+    finish(request, summary, store, as_json)
