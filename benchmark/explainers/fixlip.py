@@ -151,8 +151,9 @@ class Fixlip(Explainer, name="fixlip", version=1):
         "Sampled coalitions weigh what they represent; the released code lets them sum to one whatever was enumerated "
         "(legacy_weights=True). Every coalition is encoded once, the fit is solved from two small systems, and a design of "
         "too low a rank is refused or its pairs left out, where the released code returns arbitrary values. Its ProxySHAP "
-        "reads trees at p of 0.5 whatever p was drawn; here they are read at p. Surrogates are in cosine similarity and "
-        "include the value of the empty coalition."
+        "reads trees at p of 0.5 whatever p was drawn; here they are read at p. Above 256 patches default budgets grow until "
+        "both systems are well conditioned (docs/large_grids.md). Surrogates are in cosine similarity and include the value "
+        "of the empty coalition."
     )
 
     index: Kernel = "banzhaf"

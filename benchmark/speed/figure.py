@@ -112,6 +112,9 @@ def _fit_lines(axes: Axes, rows: Sequence[FitCost], size: Literal["n_players", "
             if points:
                 label = f"{way}, {'patch-token' if pairs == 'cross' else 'all'} pairs"
                 axes.loglog(*zip(*points, strict=True), style, marker="o", ms=3, color=COLOURS[way], label=label)
+    sizes = sorted({getattr(row, size) for row in rows})
+    axes.set_xticks(sizes, [f"{n:,}" for n in sizes], rotation=30, fontsize=7)
+    axes.minorticks_off()
     axes.set_ylabel("MB of arrays" if what == "megabytes" else "seconds")
 
 
