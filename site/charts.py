@@ -225,7 +225,7 @@ def curves(points: Rows, source: str, titles: Sequence[str], *, dark: bool = Fal
     names = [line(title, 60) for title in titles]
     colours = {"domain": names, "range": [theme.colour(place) for place in range(len(names))]}
     dashes = {"domain": ["insertion", "deletion"], "range": [[1, 0], [5, 3]]}
-    below = {"orient": "bottom", "title": None}
+    below = {"orient": "bottom", "title": None, "columns": 2, "labelLimit": 160}
     tips = [category("method"), category("kind"), quantity("removed"), quantity("similarity", format="+.3f")]
     drawn = mark(
         "line",
@@ -233,8 +233,8 @@ def curves(points: Rows, source: str, titles: Sequence[str], *, dark: bool = Fal
         {"strokeWidth": 2},
         x=quantity("removed", title="players removed, percent", scale={"domain": [0, 100]}),
         y=quantity("similarity", title="cosine similarity", scale={"zero": False}),
-        color=category("method", scale=colours, legend=below | {"columns": 2, "labelLimit": 160}),
-        strokeDash=category("kind", scale=dashes, legend=below),
+        color=category("method", scale=colours, legend=below),
+        strokeDash=category("kind", scale=dashes, legend=None),
         tooltip=tips,
     )
     title = {"text": source, "color": theme.ink(dark).text, "anchor": "start"}

@@ -24,6 +24,7 @@ from benchmark.site.samples_pictures import Found
 from benchmark.site.samples_store import Listed, Means
 from benchmark.site.wording import line, plain
 
+COLUMN = 120  # pixels, so that one value stands beside its name on a phone
 VARIANTS: Mapping[Variant, str] = {
     "image": "patches, the text stays whole",
     "text": "tokens, the image stays whole",
@@ -79,7 +80,8 @@ def show_surrogates(panels: Sequence[Panel], layout: Layout, chosen: Chosen) -> 
         table[panel.title] = [sum(found.values()), *(found[name] for name in PARTS), float(rest), float(everything)]
     names = ["similarity with only the picked kept", *(f"of it: {PART_NAMES[name]}" for name in PARTS)]
     frame = pd.DataFrame(table, index=[*names, "similarity without the picked", "similarity with everything"])
-    st.dataframe(frame.style.format("{:+.4f}"), width="stretch")
+    widths = {name: st.column_config.Column(width=COLUMN) for name in frame.columns}
+    st.dataframe(frame.style.format("{:+.4f}"), width="stretch", column_config=widths)
     picked = "" if kept.any() else "Nothing is picked yet, so this is the empty pair. "
     others = [plain(panel.title, 60) for panel in panels if panel not in able]
     st.caption(f"{picked}In cosine similarity." + (f" Without a surrogate: {', '.join(others)}." if others else ""))

@@ -38,7 +38,7 @@ class Ink:
 
 
 LIGHT = Ink(text="#222222", faint="#6b6b6b", grid="#dddddd", paper="#ffffff")
-DARK = Ink(text="#f0f0f0", faint="#a8a8a8", grid="#44474f", paper="#0e1117")
+DARK = Ink(text="#f0f0f0", faint="#a8a8a8", grid="#44474f", paper="#171614")
 
 
 def ink(dark: bool) -> Ink:

@@ -1,6 +1,7 @@
 """The site as a reader meets it: served by ``benchmark site``, in a real browser."""
 
 import io
+import re
 import shutil
 import urllib.request
 from collections.abc import Iterator
@@ -47,6 +48,19 @@ def test_every_page_opens_without_errors_and_fits_a_phone(page: Any, root: str, 
     page.wait_for_timeout(300)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.troubles == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_is_light_or_dark_as_its_reader_asks(browser: Any, root: str, scheme: str) -> None:
+    page = browser.new_page(color_scheme=scheme)
+    page.set_default_timeout(60_000)
+    visit(page, f"{root}/samples?methods=fixlip")
+    paper = page.evaluate("getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor")
+    ink = page.frame_locator("iframe").locator("h3").first.evaluate("(title) => getComputedStyle(title).color")
+    brightness = {name: sum(map(int, re.findall(r"\d+", colour)[:3])) for name, colour in (("paper", paper), ("ink", ink))}
+    assert (brightness["paper"] > brightness["ink"]) is (scheme == "light")
+    assert abs(brightness["paper"] - brightness["ink"]) > 400
+    page.close()
 
 
 def test_the_root_leads_to_the_leaderboard(page: Any, root: str) -> None:

@@ -208,5 +208,6 @@ def _print_ranks(request: Request, summary: Summary, store: Path, as_json: bool)
 def _closing(summary: Summary, store: Path) -> str:
     parts = [f"{summary.n_units} units: {summary.n_done} done now, {summary.n_stored} stored before"]
     if summary.n_failed:
-        parts.append(f"{summary.n_failed} failed (they count as chance; --retry-failed tries them again)")
+        means = "a method's failure counts as chance, an unreadable sample is left out; --retry-failed tries again"
+        parts.append(f"{summary.n_failed} failed ({means})")
     return f"{', '.join(parts)}; store: {store}"

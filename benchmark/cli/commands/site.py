@@ -17,7 +17,8 @@ QUIET = {
     "global.developmentMode": "false",  # else Streamlit takes one that is installed in an unusual place for its own sources
     "client.toolbarMode": "viewer",
     "runner.magicEnabled": "false",  # only what is drawn is shown
-    "theme.primaryColor": "#0072B2",
+    "theme.light.primaryColor": "#0072B2",  # of both, or else Streamlit shows its light theme to everybody
+    "theme.dark.primaryColor": "#2E7EB8",
     "server.fileWatcherType": "none",
     "server.enableStaticServing": "false",
 }
