@@ -1,12 +1,13 @@
 """What computing the game in half precision does to values and to every metric, beside the noise of a repeated run.
 
-``python scripts/precision.py --json FILE`` explains and scores scenes with the embedded encoder in float32, bfloat16 and
-float16, and in float32 with another seed; it prints two tables. A value is the cosine of a coalition. For a metric it gives
-the mean difference to float32 over samples and methods, the mean of its absolute value, and how far methods' mean ranks
-move: all of that for each precision, and for the other seed, which is the noise that any run has.
+``python scripts/precision.py --json FILE`` explains and scores scenes with the embedded encoder in float32, in bfloat16 (or
+what ``--precision`` names), and in float32 with another seed; it prints two tables. A value is the cosine of a coalition. For
+a metric it gives the mean difference to float32 over samples and methods, the mean of its absolute value, and how far
+methods' mean ranks move: all of that for each precision, and for the other seed, which is the noise that any run has.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +27,16 @@ METHODS = (
     "fixlip[image_budget=256,text_budget=16,pairs=cross]",
     "grad_eclip",
 )
-HALVES = ("bfloat16", "float16")
 OTHER = "float32, other seed"
 
 
-def values(encoder: DualEncoder, n_samples: int, n_coalitions: int) -> dict[str, np.ndarray]:
+def values(encoder: DualEncoder, halves: Sequence[str], n_samples: int, n_coalitions: int) -> dict[str, np.ndarray]:
     """Return the game's values of the same random coalitions in each precision."""
     found: dict[str, list[np.ndarray]] = {}
     for number, sample in enumerate(Scenes().samples("captions", n_samples)):
         pair = encoder.pair(sample.load_image(), sample.text)
         coalitions = np.random.default_rng(number).random((n_coalitions, encoder.n_patches + pair.n_tokens)) < 0.5
-        for precision in ("float32", *HALVES):
+        for precision in ("float32", *halves):
             found.setdefault(precision, []).append(xb.SimilarityGame(encoder, pair, precision=precision).values(coalitions))
     return {precision: np.array(rows) for precision, rows in found.items()}
 
@@ -44,7 +44,7 @@ def values(encoder: DualEncoder, n_samples: int, n_coalitions: int) -> dict[str,
 def value_table(found: dict[str, np.ndarray]) -> pd.DataFrame:
     """Compare values with float32's: absolute differences, the spread of values within a pair, and the correlation there."""
     exact, rows = found["float32"], []
-    for precision in HALVES:
+    for precision in found.keys() - {"float32"}:
         gap = np.abs(found[precision] - exact)
         correlation = [np.corrcoef(a, b)[0, 1] for a, b in zip(found[precision], exact, strict=True)]
         rows.append(
@@ -59,12 +59,12 @@ def value_table(found: dict[str, np.ndarray]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def scores(encoder: DualEncoder, n_samples: int, names: list[str]) -> pd.DataFrame:
+def scores(encoder: DualEncoder, halves: Sequence[str], n_samples: int, names: list[str]) -> pd.DataFrame:
     """Return one score per run, sample, method and metric."""
     samples, frames = Scenes().samples("phrases", n_samples), []
     for run, precision, seed in (
         ("float32", "float32", 0),
-        *((half, half, 0) for half in HALVES),
+        *((half, half, 0) for half in halves),
         (OTHER, "float32", 1),
     ):
         encoder.precision = precision
@@ -81,7 +81,7 @@ def metric_table(found: pd.DataFrame) -> pd.DataFrame:
     for metric, table in wide.groupby(level="metric"):
         spread = table["float32"].groupby(level="sample").mean().std()
         means = table.groupby(level="method").mean()
-        for run in (*HALVES, OTHER):
+        for run in table.columns.drop("float32"):
             gap = (table[run] - table["float32"]).dropna()
             rows.append(
                 {
@@ -99,16 +99,17 @@ def metric_table(found: pd.DataFrame) -> pd.DataFrame:
 
 @click.command(help=__doc__)
 @click.option("--samples", default=24, show_default=True)
+@click.option("--precision", "halves", multiple=True, default=["bfloat16"], help="Also float16, which is slow on a CPU.")
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Write both tables here too.")
-def main(samples: int, path: Path | None) -> None:
+def main(samples: int, halves: tuple[str, ...], path: Path | None) -> None:
     torch.set_num_threads(1)
     encoder = xb.load_encoder("embedded", device="cpu")
     names = sorted(
         {name for kind in (Localisation(read="image"), Perturbation(), InteractionFaithfulness()) for name in kind.metrics}
     )
     tables: dict[str, Any] = {
-        "values": value_table(values(encoder, samples, 128)),
-        "metrics": metric_table(scores(encoder, samples, names)),
+        "values": value_table(values(encoder, halves, samples, 128)),
+        "metrics": metric_table(scores(encoder, halves, samples, names)),
     }
     for table in tables.values():
         click.echo(table.to_string(index=False, float_format=lambda number: f"{number:.2g}"))
