@@ -1,16 +1,17 @@
 """Occlusion: how far the similarity falls when one player is taken away."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from benchmark.errors import InvalidInput
 from benchmark.explainers.base import Explainer
 from benchmark.explanations import Explanation, Players
 from benchmark.games.similarity import SimilarityGame
+from benchmark.games.together import encode_together
 from benchmark.types import Removal, TextRemoval
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Occlusion(Explainer, name="occlusion", version=1):
     }
     differs = "the paper has no text and no surrogate; its square moves by pixels, here by patches"
 
+    shares_passes: ClassVar[bool] = True
+
     window: int = 1
     removal: Removal = "mask_pixels"
     text_removal: TextRemoval = "attention_mask"
@@ -50,18 +53,28 @@ class Occlusion(Explainer, name="occlusion", version=1):
             raise InvalidInput(f"occlusion: window is at least 1 patch; got {self.window}")
 
     def explain(self, encoder: "DualEncoder", pair: "Pair", rng: np.random.Generator) -> Explanation:
-        del rng
-        game = SimilarityGame(encoder, pair, removal=self.removal, text_removal=self.text_removal)
+        return self.explain_pairs(encoder, [pair], [rng])[0]
+
+    def explain_pairs(
+        self, encoder: "DualEncoder", pairs: Sequence["Pair"], rngs: Sequence[np.random.Generator]
+    ) -> list[Explanation]:
+        """Explain pairs whose games share batches: one game is too small to fill a GPU."""
+        del rngs
         windows = self._windows(encoder.patch_grid)
-        removed = np.zeros((1 + len(windows) + game.n_tokens, game.n_players), dtype=bool)
-        removed[1 : 1 + len(windows), : game.n_patches] = windows
-        removed[1 + len(windows) :, game.n_patches :] = np.eye(game.n_tokens, dtype=bool)
-        values = game.values(~removed)
+        games = [SimilarityGame(encoder, pair, removal=self.removal, text_removal=self.text_removal) for pair in pairs]
+        kept = [_all_but(windows, game.n_tokens) for game in games]
+        if len(games) > 1:
+            encode_together(games, kept)
+        return [self._explained(game, windows, game.values(rows)) for game, rows in zip(games, kept, strict=True)]
+
+    def _explained(
+        self, game: SimilarityGame, windows: Bool[np.ndarray, "window patch"], values: Float[np.ndarray, " coalition"]
+    ) -> Explanation:
         full, drops = float(values[0]), values[0] - values[1:]
         image = drops[: len(windows)] @ windows / windows.sum(axis=0) / self.window**2
         main = np.concatenate([image, drops[len(windows) :]])
         players = Players(main, empty=full - float(main.sum()))
-        return Explanation.from_players(players, encoder.patch_grid, index="LOO", similarity=full)
+        return Explanation.from_players(players, game.patch_grid, index="LOO", similarity=full)
 
     def _windows(self, grid: tuple[int, int]) -> Bool[np.ndarray, "window patch"]:
         """Return every square of ``window`` patches a side that fits the grid."""
@@ -73,3 +86,12 @@ class Occlusion(Explainer, name="occlusion", version=1):
             for column in range(columns):
                 windows[row, column, row : row + self.window, column : column + self.window] = True
         return windows.reshape(rows * columns, -1)
+
+
+def _all_but(windows: Bool[np.ndarray, "window patch"], n_tokens: int) -> Bool[np.ndarray, "coalition player"]:
+    """Return the full coalition, those without one window, and those without one token."""
+    n_patches = windows.shape[1]
+    removed = np.zeros((1 + len(windows) + n_tokens, n_patches + n_tokens), dtype=bool)
+    removed[1 : 1 + len(windows), :n_patches] = windows
+    removed[1 + len(windows) :, n_patches:] = np.eye(n_tokens, dtype=bool)
+    return ~removed

@@ -4,6 +4,7 @@ A patch embedding is a convolution of that patch alone: a patch taken from anoth
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmark.encoders.coarse import CoarseEncoder
-from benchmark.encoders.tower import State
+from benchmark.encoders.tower import State, Tower
 from benchmark.errors import UnsupportedEncoder
 from benchmark.games import fills
 from benchmark.types import Registry
@@ -32,6 +33,20 @@ Operator = Callable[["DualEncoder", "Pair"], Embed]
 
 IMAGE_REMOVALS: Registry[Operator] = Registry("removal operator")
 TEXT_REMOVALS: Registry[Operator] = Registry("text removal operator")
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """An ``Embed`` that is one pass through a tower, so that several games may share it (``games.together``).
+
+    ``states`` are the tower's first hidden states, one row for each coalition.
+    """
+
+    tower: Tower
+    states: Callable[[Bool[Tensor, "coalition player"]], State]
+
+    def __call__(self, coalitions: Bool[Tensor, "coalition player"]) -> Tensor:
+        return unit(self.tower.encode(self.states(coalitions)))
 
 
 def mask_pixels(encoder: "DualEncoder", pair: "Pair") -> Embed:
@@ -76,15 +91,14 @@ def _mix(encoder: "DualEncoder", shown: Tensor, hidden: Paint) -> Embed:
     """Take the tokens of kept patches from one image and the others from another."""
     tower = encoder.image
 
-    def embed(coalitions: Bool[Tensor, "coalition player"]) -> Tensor:
+    def states(coalitions: Bool[Tensor, "coalition player"]) -> State:
         kept = coalitions.to(encoder.device, non_blocking=True)
-        tokens = torch.where(kept[:, :, None], shown, hidden(kept))
-        return _unit(tower.encode(State(hidden=tower.embed(tokens, None))))
+        return State(hidden=tower.embed(torch.where(kept[:, :, None], shown, hidden(kept)), None))
 
-    return embed
+    return Masked(tower, states)
 
 
-def _unit(embeddings: Tensor) -> Tensor:
+def unit(embeddings: Tensor) -> Tensor:
     """Normalise in float32 whatever precision the passes had, so that lengths are 1 to seven digits."""
     return F.normalize(embeddings.float(), dim=-1)
 
@@ -119,7 +133,7 @@ def drop_tokens(encoder: "DualEncoder", pair: "Pair") -> Embed:
         for size in torch.unique(sizes).tolist():
             rows = (sizes == size).nonzero()[:, 0]
             kept = here[rows].nonzero()[:, 1].view(len(rows), size).to(encoder.device)
-            part = _unit(tower.encode(State(hidden=tower.embed(shown[0][kept], kept))))
+            part = unit(tower.encode(State(hidden=tower.embed(shown[0][kept], kept))))
             if embeddings is None:
                 embeddings = part.new_empty(len(coalitions), part.shape[1])
             embeddings[rows.to(encoder.device)] = part
@@ -137,16 +151,16 @@ def attention_mask(encoder: "DualEncoder", pair: "Pair") -> Embed:
     tower = encoder.text
     positions = torch.tensor(pair.token_positions, device=encoder.device)
 
-    def embed(coalitions: Bool[Tensor, "coalition player"]) -> Tensor:
+    def states(coalitions: Bool[Tensor, "coalition player"]) -> State:
         keep = torch.ones(len(coalitions), ids.shape[1], dtype=torch.bool, device=encoder.device)
         keep[:, positions] = coalitions.to(encoder.device, non_blocking=True)
         if full.keep is not None:
             keep &= full.keep
         hidden = full.hidden.expand(len(coalitions), -1, -1)
         read = full.read.expand(len(coalitions)) if full.read is not None else None
-        return _unit(tower.encode(State(hidden=hidden, keep=keep, read=read)))
+        return State(hidden=hidden, keep=keep, read=read)
 
-    return embed
+    return Masked(tower, states)
 
 
 def replace_token(encoder: "DualEncoder", pair: "Pair") -> Embed:

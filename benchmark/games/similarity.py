@@ -4,6 +4,7 @@ The towers never interact, so a masked image is encoded once and a masked text o
 ``value = scale * <image, text> + bias``, and the values of all pairs are one matrix product.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,19 +44,26 @@ class Cache:
 
     def look_up(self, coalitions: Bool[np.ndarray, "coalition player"]) -> Float[np.ndarray, "coalition dim"]:
         """Return one unit embedding per coalition, encoding those never seen."""
-        keys = [row.tobytes() for row in np.packbits(coalitions, axis=1)]
-        new = {key: i for i, key in enumerate(keys) if key not in self.rows}
+        keys = keys_of(coalitions)
+        new = self.missing(keys)
         if new:
-            fresh = self._encode(coalitions[list(new.values())])
-            start, end = len(self.rows), len(self.rows) + len(new)
-            if end > len(self.embeddings):
-                grown = np.empty((max(end, 2 * start), fresh.shape[1]), dtype=np.float32)
-                if start:
-                    grown[:start] = self.embeddings[:start]
-                self.embeddings = grown
-            self.embeddings[start:end] = fresh
-            self.rows |= {key: start + i for i, key in enumerate(new)}
+            self.keep(new, self._encode(coalitions[list(new.values())]))
         return self.embeddings[[self.rows[key] for key in keys]]
+
+    def missing(self, keys: Sequence[bytes]) -> dict[bytes, int]:
+        """Return the keys of coalitions never seen, with one place of each."""
+        return {key: i for i, key in enumerate(keys) if key not in self.rows}
+
+    def keep(self, new: Iterable[bytes], fresh: Float[np.ndarray, "coalition dim"]) -> None:
+        """Remember one embedding for each key."""
+        start, end = len(self.rows), len(self.rows) + len(fresh)
+        if end > len(self.embeddings):
+            grown = np.empty((max(end, 2 * start), fresh.shape[1]), dtype=np.float32)
+            if start:
+                grown[:start] = self.embeddings[:start]
+            self.embeddings = grown
+        self.embeddings[start:end] = fresh
+        self.rows |= {key: start + i for i, key in enumerate(new)}
 
     @torch.no_grad()
     def _encode(self, coalitions: Bool[np.ndarray, "coalition player"]) -> Float[np.ndarray, "coalition dim"]:
@@ -86,12 +94,17 @@ class Cache:
         try:
             return self.embed(coalitions)
         except (RuntimeError, MemoryError) as error:
-            if self.batch_size == 1 or not _is_out_of_memory(error):
+            if self.batch_size == 1 or not is_out_of_memory(error):
                 raise
             return None
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def keys_of(coalitions: Bool[np.ndarray, "coalition player"]) -> list[bytes]:
+    """Return what each coalition is remembered by."""
+    return [row.tobytes() for row in np.packbits(coalitions, axis=1)]
+
+
+def is_out_of_memory(error: Exception) -> bool:
     """Tell whether memory ran out; torch has an error class for it on accelerators, and only a message on a CPU."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error)
 
@@ -126,7 +139,7 @@ class SimilarityGame(Game):
         self.n_patches, self.n_tokens = encoder.n_patches, pair.n_tokens
         with torch.no_grad(), computing("float32", encoder.device):
             image, text = IMAGE_REMOVALS[removal](encoder, pair), TEXT_REMOVALS[text_removal](encoder, pair)
-        self._images, self._texts = (
+        self.images, self.texts = (
             Cache(embed, encoder.device, batch_size or encoder.batch_size or self._fitting_batch(side), self.precision)
             for side, embed in (("image", image), ("text", text))
         )
@@ -142,11 +155,11 @@ class SimilarityGame(Game):
 
     def embed_images(self, coalitions: Bool[np.ndarray, "coalition patch"]) -> Float[np.ndarray, "coalition dim"]:
         """Return unit embeddings of the image with only these patches kept."""
-        return self._images.look_up(self._checked(coalitions, self.n_patches, "patches"))
+        return self.images.look_up(self._checked(coalitions, self.n_patches, "patches"))
 
     def embed_texts(self, coalitions: Bool[np.ndarray, "coalition token"]) -> Float[np.ndarray, "coalition dim"]:
         """Return unit embeddings of the text with only these content tokens kept."""
-        return self._texts.look_up(self._checked(coalitions, self.n_tokens, "content tokens"))
+        return self.texts.look_up(self._checked(coalitions, self.n_tokens, "content tokens"))
 
     def values(self, coalitions: Shaped[np.ndarray, "*coalition player"]) -> Float[np.ndarray, " coalition"]:
         """Return the value of each joint coalition, patches first; a single coalition may come without its axis."""

@@ -74,7 +74,7 @@ def test_a_coalition_is_encoded_once():
 def test_a_batch_that_does_not_fit_is_halved(error):
     kept = coalitions(game_on().n_players)
     game = game_on(batch_size=32)
-    embed, sizes = game._images.embed, []
+    embed, sizes = game.images.embed, []
 
     def small_memory(batch):
         sizes.append(len(batch))
@@ -82,10 +82,10 @@ def test_a_batch_that_does_not_fit_is_halved(error):
             raise error
         return embed(batch)
 
-    game._images.embed = small_memory
+    game.images.embed = small_memory
     np.testing.assert_allclose(game.values(kept), game_on().values(kept), atol=1e-5)
     assert sizes == [32, 16, 8, 8, 8, 8, 8]
-    assert game._images.batch_size == 8
+    assert game.images.batch_size == 8
 
 
 def test_an_error_that_a_smaller_batch_cannot_mend_is_raised():
@@ -97,10 +97,10 @@ def test_an_error_that_a_smaller_batch_cannot_mend_is_raised():
     def never_enough(_):
         raise torch.OutOfMemoryError("no")
 
-    game._images.embed = broken
+    game.images.embed = broken
     with pytest.raises(RuntimeError, match="shapes differ"):
         game.embed_images(coalitions(game.n_patches))
-    game._images.embed = never_enough
+    game.images.embed = never_enough
     with pytest.raises(torch.OutOfMemoryError):
         game.embed_images(coalitions(game.n_patches))
 
