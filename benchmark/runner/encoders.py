@@ -25,12 +25,13 @@ class EncoderSource:
     def load(self) -> "DualEncoder":
         """Load the encoder into this process."""
         from benchmark import encoders
-        from benchmark.encoders.precision import checked
 
         encoder = encoders.load_encoder(self.name, device=self.device, revision=self.revision)
         if self.batch_size is not None:
             encoder.batch_size = self.batch_size
         if self.precision != encoder.precision:
+            from benchmark.encoders.precision import checked  # which loads torch
+
             encoder.precision = checked(self.precision, encoder.device)
             encoder.revision = f"{encoder.revision or ''}+{self.precision}"
         return encoder

@@ -24,7 +24,6 @@ from benchmark.runner.run import run as run_request
 from benchmark.runner.shards import Shard
 from benchmark.store import open_store
 from benchmark.tasks.base import TIERS
-from benchmark.tasks.families import FAMILIES
 
 
 def read_seeds(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
@@ -153,6 +152,8 @@ def finish(request: Request, summary: Summary, store: Path, as_json: bool) -> No
 
 
 def standard_tasks() -> list[str]:
+    from benchmark.tasks.families import FAMILIES  # which loads torch
+
     standard = {f"{data}-{family}" for data, kind in DATASETS.items() if kind.synthetic for family in FAMILIES}
     return [name for name in catalogue.TASKS if name in standard]
 
