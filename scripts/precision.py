@@ -44,7 +44,7 @@ def values(encoder: DualEncoder, halves: Sequence[str], n_samples: int, n_coalit
 def value_table(found: dict[str, np.ndarray]) -> pd.DataFrame:
     """Compare values with float32's: absolute differences, the spread of values within a pair, and the correlation there."""
     exact, rows = found["float32"], []
-    for precision in found.keys() - {"float32"}:
+    for precision in [name for name in found if name != "float32"]:
         gap = np.abs(found[precision] - exact)
         correlation = [np.corrcoef(a, b)[0, 1] for a, b in zip(found[precision], exact, strict=True)]
         rows.append(

@@ -110,8 +110,8 @@ def list_samples(query: Query) -> list[Listed]:
     """Return every sample that some task scored, of all data sets, in the order of the tasks."""
     compared = {name: metric for name, metric in METRICS.items() if metric.better != "neither" and metric.track not in UNSCORED}
     higher = [name for name, metric in compared.items() if metric.better == "higher"]
-    rows = query(_SAMPLES, {"higher": higher, "compared": list(compared), "controls": [*CONTROLS, *TRUTH_READERS]})
-    return [Listed(version=row.pop("data_version"), id=row.pop("sample_id"), **row) for row in rows]
+    found = query(_SAMPLES, {"higher": higher, "compared": list(compared), "controls": [*CONTROLS, *TRUTH_READERS]})
+    return [Listed(version=row.pop("data_version"), id=row.pop("sample_id"), **row) for row in found]
 
 
 def ordered(samples: Sequence[Listed], order: Order) -> list[Listed]:

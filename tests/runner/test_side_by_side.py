@@ -1,5 +1,6 @@
 """Samples side by side: methods of one pass share passes, images are read ahead, and rows stay what they are."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -67,10 +68,24 @@ def test_a_gpu_takes_several_and_a_cpu_one() -> None:
 
 def test_images_are_read_while_others_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []  # filled from both sides
-    original = FakeEncoder.pair
-    monkeypatch.setattr(FakeEncoder, "pair", lambda self, image, text: (events.append("read"), original(self, image, text))[1])
+    read_ahead, in_time = threading.Event(), list[bool]()
+    pair, explain_pairs = FakeEncoder.pair, FakeBatch.explain_pairs
+
+    def read(encoder, image, text):
+        events.append("read")
+        if events.count("read") > 4:
+            read_ahead.set()
+        return pair(encoder, image, text)
+
+    def explain(explainer, encoder, pairs, rngs):
+        in_time.append(read_ahead.wait(30))  # what comes next is read before these are explained, or never
+        return explain_pairs(explainer, encoder, pairs, rngs)
+
+    monkeypatch.setattr(FakeEncoder, "pair", read)
+    monkeypatch.setattr(FakeBatch, "explain_pairs", explain)
     groups = make_plan(Request(methods=[FakeBatch()], tasks=[FAKE_TASK], limit=8), FakeEncoder(), Known()).groups
     events.extend(result.sample.sample_id for result in run_groups(FakeEncoder(), groups, at_once=4))
+    assert in_time == [True, True]
     assert events.index("s000") >= 4
     assert events[: events.index("s003")].count("read") >= 4
     assert events.count("read") == 8  # each once
